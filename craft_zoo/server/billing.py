@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +92,7 @@ class State:
 
     def __init__(self, folder: Path | None, stored_bytes: int) -> None:
         self._stored_bytes = stored_bytes
+        self._waiting: deque[tuple[Entry, Future[Recorded]]] = deque()
         self._lock = None if folder is None else _locked(folder)
         path = ":memory:" if folder is None else str(folder / _FILE)
         try:
@@ -113,6 +116,32 @@ class State:
             Refusal: the key was used with another digest.
         """
         return self._find(account, key, digest), self.usage(account)
+
+    def enqueue(self, entry: Entry) -> Future[Recorded]:
+        """Let a request wait for the next transaction. It may be called in any thread."""
+        future: Future[Recorded] = Future()
+        self._waiting.append((entry, future))
+        return future
+
+    def recorded(self, future: Future[Recorded]) -> Recorded:
+        """Record all waiting requests in one transaction; the outcome of the one with the future.
+
+        Raises:
+            Refusal: see :meth:`record`.
+            sqlite3.Error: the disk fails.
+        """
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        outcomes: Sequence[Recorded | Exception]
+        try:
+            outcomes = self.record([entry for entry, _ in waiting])
+        except Exception as error:  # every waiting future must get an outcome
+            outcomes = [error] * len(waiting)
+        for (_, each), outcome in zip(waiting, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                each.set_exception(outcome)
+            else:
+                each.set_result(outcome)
+        return future.result()
 
     def record(self, entries: Sequence[Entry]) -> list[Recorded | Refusal]:
         """Bill requests and store their answers in one transaction, so that the disk syncs once.

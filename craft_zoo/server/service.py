@@ -8,9 +8,9 @@ import json
 import logging
 import sqlite3
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -120,7 +120,6 @@ class Service:
         self._worker = self._new_worker()
         self._key_locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._answering: set[asyncio.Future[Recorded]] = set()
-        self._unrecorded: deque[tuple[Entry, Future[Recorded]]] = deque()
 
     async def start(self) -> None:
         """Open the database, start the threads and probe the model's capabilities.
@@ -371,27 +370,10 @@ class Service:
             return recorded
 
     async def _record(self, entry: Entry) -> Recorded:
-        """Record a request. Those that arrive while the disk is busy share one transaction."""
+        """Record a request, together with those that wait for the disk."""
         if self._is_ending:  # once it waits, the recording of another request would bill it
             raise busy("the server is being stopped")
-        future: Future[Recorded] = Future()
-        self._unrecorded.append((entry, future))
-
-        def record() -> Recorded:
-            waiting = [self._unrecorded.popleft() for _ in range(len(self._unrecorded))]
-            outcomes: Sequence[Recorded | Exception]
-            try:
-                outcomes = self.state.record([each for each, _ in waiting])
-            except Exception as error:  # every waiting future must get an outcome
-                outcomes = [error] * len(waiting)
-            for (_, each), outcome in zip(waiting, outcomes, strict=True):
-                if isinstance(outcome, Exception):
-                    each.set_exception(outcome)
-                else:
-                    each.set_result(outcome)
-            return future.result()
-
-        return await self.in_database(record)
+        return await self.in_database(self.state.recorded, self.state.enqueue(entry))
 
     async def in_database(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a function of the database in its thread.
