@@ -231,9 +231,8 @@ def _loading(model: str, pretrained: str | None, precision: str) -> Iterator[lis
             mend = "check that the file fits the architecture, or that this machine reaches the hub"
             if precision != "fp32":  # open_clip converts the parts of some models only
                 mend += ", or use precision='fp32' (--precision fp32)"
-        raise CraftZooError(
-            f"model {model} with weights {pretrained!r} cannot be loaded ({reason}): {mend}"
-        ) from error
+        what = model if pretrained is None else f"{model} with weights {pretrained!r}"
+        raise CraftZooError(f"model {what} cannot be loaded ({reason}): {mend}") from error
     for message in messages:
         if not message.startswith(_EXPECTED):
             warnings.warn(" ".join(message.split()), CraftZooWarning, stacklevel=2)
