@@ -144,7 +144,8 @@ def test_features_are_not_visible_through_the_interface(vlm: OpenCLIP, small_tas
     from craft_zoo.blackbox import BlackBox, ImageSet
 
     assert {name for name in vars(ImageSet) if not name.startswith("_")} == set()
-    seen = {"logits", "score", "template", "initial_prompt", "held_bytes", "questions", "fits"}
+    seen = {"logits", "score", "template", "initial_prompt", "initial_context"}
+    seen |= {"held_bytes", "questions", "fits"}
     assert {name for name in vars(BlackBox) if not name.startswith("_")} == seen
 
 
