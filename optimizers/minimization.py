@@ -112,26 +112,16 @@ def minimize(
             f"optimizer must be a spec such as 'auto' or 'cma:popsize=10', not {optimizer!r:.100}"
         )
     target, seconds = _limit("target", target), _limit("seconds", seconds)
-    if space is None:
-        domain: Box | Variables = Box(x0, bounds, scale)
-    elif bounds is not None or scale is not None:
-        raise OptimizerError(
-            "the variables of space have bounds of their own: leave out bounds and scale"
-        )
-    else:
-        domain = Variables(space, x0, natively=searches(optimizer, choices=True))
+    domain = _domain(x0, bounds, scale, space, optimizer)
     kept = None if record is None else Record(record)
     if seed is None and kept is not None and kept.search is not None:
         seed = kept.search.get("seed")
     seed = secrets.randbits(32) if seed is None else whole_number("seed", seed, 0)
     functions = () if constraints is None else checked(constraints)
-    if workers is not None:
-        workers = whole_number("workers", workers, 1)
-        executor = partial(ThreadPoolExecutor, workers) if executor is None else executor
-    if retries is not None:
-        retries = whole_number("retries", retries, 0)
-    if stagnation is not None:
-        stagnation = whole_number("stagnation", stagnation, 1)
+    workers = _whole("workers", workers, 1)
+    if workers is not None and executor is None:
+        executor = partial(ThreadPoolExecutor, workers)
+    retries, stagnation = _whole("retries", retries, 0), _whole("stagnation", stagnation, 1)
     options = options_for(
         optimizer,
         outputs=output_loss is not None,
@@ -182,6 +172,21 @@ def minimize(
 def maximize(f: Function, x0: Any = None, **arguments: Any) -> Result:
     """:func:`minimize` with ``maximize=True``."""
     return minimize(f, x0, maximize=True, **arguments)
+
+
+def _domain(x0: Any, bounds: Any, scale: Any, space: Any, optimizer: str) -> Box | Variables:
+    """What is searched; for the arguments see :func:`minimize`."""
+    if space is None:
+        return Box(x0, bounds, scale)
+    if bounds is not None or scale is not None:
+        raise OptimizerError(
+            "the variables of space have bounds of their own: leave out bounds and scale"
+        )
+    return Variables(space, x0, natively=searches(optimizer, choices=True))
+
+
+def _whole(what: str, value: Any, least: int) -> int | None:
+    return None if value is None else whole_number(what, value, least)
 
 
 def _limit(what: str, value: Any) -> float | None:

@@ -127,7 +127,7 @@ class State:
         """Record all waiting requests in one transaction; the outcome of the one with the future.
 
         Raises:
-            Refusal: see :meth:`record`.
+            Refusal: the quota does not cover it, or its key was used with another digest.
             sqlite3.Error: the disk fails.
         """
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
