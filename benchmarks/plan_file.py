@@ -50,15 +50,20 @@ def read_plan(path: str | Path) -> dict[str, Any]:
             raise CraftZooError(
                 f"the plan {path} holds a control character in {short(word)}: remove it"
             )
-    parts = values.get("parts")
-    for each in (values, *(parts.values() if isinstance(parts, dict) else ())):
-        if isinstance(each, dict):
-            for key in ("datasets", "transfer"):
-                if key in each:
-                    each[key] = _resolved(each[key], path.parent)
-            if isinstance(each.get("data_root"), str):
-                each["data_root"] = str(path.parent / expanded(each["data_root"]))
+    for each in plan_and_parts(values):
+        for key in ("datasets", "transfer"):
+            if key in each:
+                each[key] = _resolved(each[key], path.parent)
+        if isinstance(each.get("data_root"), str):
+            each["data_root"] = str(path.parent / expanded(each["data_root"]))
     return values
+
+
+def plan_and_parts(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The plain values of a plan and of its parts; :meth:`Plan.of` refuses parts without keys."""
+    parts = values.get("parts")
+    every = [values, *(parts.values() if isinstance(parts, dict) else ())]
+    return [each for each in every if isinstance(each, dict)]
 
 
 def _parse(text: str, *, toml: bool) -> Any:

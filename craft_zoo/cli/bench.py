@@ -24,6 +24,7 @@ from craft_zoo.benchmarks import (
     suite_names,
     write_results,
 )
+from craft_zoo.benchmarks.plan_file import plan_and_parts
 from craft_zoo.blackbox import Usage
 from craft_zoo.blackbox.usage import amount
 from craft_zoo.cli.arguments import (
@@ -196,18 +197,13 @@ def _plan(options: argparse.Namespace) -> Plan:
     given = {key: value for key, value in given.items() if value is not None} | given_data(options)
     implied = {"budgets": "budgets_by_shots", "model": "pretrained"}
     taken = {*given, *(other for key, other in implied.items() if key in given)}
-    values = {key: value for key, value in values.items() if key not in taken} | given
-    if isinstance(values.get("parts"), dict):
-        values["parts"] = {
-            name: {key: value for key, value in part.items() if key not in taken}
-            if isinstance(part, dict)
-            else part  # invalid; Plan.of raises an error
-            for name, part in values["parts"].items()
-        }
+    for each in plan_and_parts(values):
+        for key in taken:
+            each.pop(key, None)
+    values |= given
     if options.quickgelu is not None:
-        parts = values.get("parts")
-        for each in (values, *(parts.values() if isinstance(parts, dict) else ())):
-            if each is values or (isinstance(each, dict) and "model" in each):
+        for each in plan_and_parts(values):
+            if each is values or "model" in each:
                 model = str(each.get("model", NAME))
                 each["model"] = with_activation(model, options.quickgelu)
     plan = Plan.of(values, source)
