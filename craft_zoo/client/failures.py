@@ -40,6 +40,10 @@ _FILTERED = re.compile(
 )
 
 
+class RejectedError(CraftZooError):
+    """A service rejected a request by a status from 400 to 499, and bills nothing for it."""
+
+
 # For example "batch size 33 > maximum allowed batch size 32" (text-embeddings-inference).
 _BATCH = re.compile(r"\bbatch", re.IGNORECASE)
 
@@ -86,23 +90,23 @@ def status_failure(
     if status in (400, 403) and _FILTERED.search(said):
         return FilteredError(who, said)
     if limit := _OPTIONS.search(said):
-        return CraftZooError(
+        return RejectedError(
             f"{who} takes at most {limit[1]} options in a question: set its option options "
             f"(--model-option options={limit[1]}), which divides more classes into blocks"
         )
     if _NO_IMAGES.search(said):
-        return CraftZooError(
+        return RejectedError(
             f"the model of {who} reads no images ({said}): choose a vision-language model"
         )
     is_large = _TOO_LARGE.search(said)
     is_many = status == 413 if not _BATCH.search(said) else status in (400, 413, 422)
     if inputs > 1 and is_many and not is_large:
-        return CraftZooError(
+        return RejectedError(
             f"{inputs} inputs together are too many for {who} ({said}): lower its option batch "
             f"(--model-option batch=…)"
         )
     if status == 413 or is_large:
-        return CraftZooError(f"an image is too large for {who} ({said}): make it smaller")
+        return RejectedError(f"an image is too large for {who} ({said}): make it smaller")
     fault = f"rejected the request ({said})"
     if status in (401, 403):
         fault, mend = f"refused the key ({said})", f"{'check' if has_key else 'set'} {variable}"
@@ -110,7 +114,7 @@ def status_failure(
         fault, mend = f"has no quota left for this key ({said})", "raise it"
     elif status == 404:
         fault = f"does not know the model or the route ({said})"
-    return CraftZooError(f"{who} {fault}: {mend}")
+    return RejectedError(f"{who} {fault}: {mend}")
 
 
 def useless(reason: str) -> Damaged:

@@ -17,6 +17,7 @@ from PIL import Image
 from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.failures import RejectedError
 from craft_zoo.client.files import ImageFiles, upright_file_of
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.response_log import ResponseLog
@@ -119,15 +120,23 @@ class PaidClient:
         before: Transient | None = None
         beyond = Usage() - expected  # what was billed beyond the expected; nothing is sent yet
 
+        charged = expected  # for the present attempt
+
         def attempt() -> Answer:
-            nonlocal before, beyond
+            nonlocal before, beyond, charged
             if before is not None and before.billed:
-                self.cost_limit.charge(expected - own)
+                charged = expected - own
+                self.cost_limit.charge(charged)
             beyond = Usage()
             try:
                 return send()
             except Transient as failure:
                 before = failure
+                if not failure.billed:
+                    beyond = Usage() - charged
+                raise
+            except RejectedError:
+                beyond = Usage() - charged
                 raise
 
         try:

@@ -8,6 +8,7 @@ import runpy
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,30 @@ def test_what_is_in_flight_when_a_limit_is_reached_is_paid_once(
     server.on_request = lambda: None
     run(None)
     assert max(Counter(server.answered).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("faults", "counted"),
+    [
+        (["402"], 0),  # which ends at once
+        (["500"] * 3, 0),
+        (["503", "401"], 0),
+        (["cut", "402"], 1),  # an answer that did not arrive may be billed
+        (["402", None, "cut", "503", "402", None], 3),
+    ],
+)
+def test_what_a_service_did_not_answer_does_not_count_towards_a_limit(
+    server: Any, connect: Connect, small_task: Task, faults: list[str | None], counted: int
+) -> None:
+    """A served adapter reached its limit by requests that its service had refused."""
+    vlm = connect("openai")
+    vlm.cost_limit = CostLimit(price=Price(requests=1), max_cost=10)
+    box, images = vlm.classifier(NAMES), vlm.images(small_task.train.images[:1])
+    server.faults = list(faults)
+    while server.faults:
+        with suppress(CraftZooError):
+            box.score("a {}", images)
+    assert vlm.billed.requests == vlm.cost_limit.predictions == counted
 
 
 @pytest.fixture(scope="module")
