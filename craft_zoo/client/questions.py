@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import threading
@@ -11,12 +12,13 @@ from itertools import product
 from typing import NamedTuple, Unpack
 
 import numpy as np
+from PIL import Image
 
 from craft_zoo.blackbox.base import Asked, BlackBox, check_given
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import FilteredError, useless
-from craft_zoo.client.files import ImageFiles
+from craft_zoo.client.files import ImageFiles, upright_file_of
 from craft_zoo.client.paid import (
     SAMPLE,
     TOGETHER,
@@ -35,6 +37,8 @@ from craft_zoo.printable import sentence
 from craft_zoo.threads import prefetched
 
 _LOG = logging.getLogger("craft_zoo.blackbox")
+_SMALL_SIDE = 512  # pixels, in advice on the size of images
+_MANY_TOKENS = 500  # that advice must save in a request
 
 
 class QuestionVLM(PaidVLM):
@@ -88,6 +92,7 @@ class QuestionVLM(PaidVLM):
         self.service = service
         self.descriptions = dict(descriptions or {})
         self.refused = self._asked = 0
+        self._advised = False
         self._permutations = permutations
         self.in_flight = max(1, min(TOGETHER, service.limits.questions // permutations))
         self.images_in_flight = 2 * self._concurrency
@@ -125,9 +130,33 @@ class QuestionVLM(PaidVLM):
                 groups = [box.questions_of(prompt_for(box.classnames, prompt)) for prompt in some]
                 usage += Usage(predictions=len(some)) * SAMPLE * times
                 for part, image in product(_parts(groups, self.service.limits.questions), sample):
-                    request = self.service.request(image, part.questions)
-                    usage += self.service.expected(request, image) * times
+                    usage += self._expected(image, part.questions) * times
+                    self._advise(image, part.questions)
         return usage.scaled(len(images) / SAMPLE)
+
+    def _expected(self, image: bytes, questions: Sequence[Question]) -> Usage:
+        return self.service.expected(self.service.request(image, questions), image)
+
+    def _advise(self, image: bytes, questions: Sequence[Question]) -> None:
+        """Log once that requests with a large image would cost much less with a smaller one."""
+        if self._advised or self._side is not None:
+            return
+        with Image.open(io.BytesIO(image)) as opened:
+            reduced = upright_file_of(opened, _SMALL_SIDE)
+        tokens = self._expected(image, questions).input_tokens
+        fewer = self._expected(reduced, questions).input_tokens
+        if tokens - fewer > _MANY_TOKENS and tokens > 2 * fewer:
+            self._advised = True
+            _LOG.warning(
+                "%s: a request with an image of %d x %d pixels takes some %s tokens, and %s with "
+                "images reduced to %d pixels (--model-option max_side=%d)",
+                self.name,
+                *opened.size,
+                f"{tokens:,}",
+                f"{fewer:,}",
+                _SMALL_SIDE,
+                _SMALL_SIDE,
+            )
 
     def ask(
         self, groups: Sequence[Sequence[Question]], images: ImageFiles, name: str | None

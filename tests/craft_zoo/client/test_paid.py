@@ -577,6 +577,19 @@ def test_images_are_reduced_before_they_are_sent_and_counted(
         connect(protocol, max_side=0)
 
 
+def test_large_images_are_advised_against_once(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = [np.full((3024, 4032, 3), grey, dtype=np.uint8) for grey in range(2)]
+    for options in ({}, {"max_side": 512}):
+        vlm = connect("openai", **options)
+        for _ in range(2):
+            vlm.expected_usage([Asked(("a {}", "the {}"))], images, NAMES)
+    [message] = caplog.messages
+    assert re.search(r"4032 x 3024 pixels takes some 12,\d+ tokens, and 2\d\d with images", message)
+    assert message.endswith("reduced to 512 pixels (--model-option max_side=512)")
+
+
 def with_tokens(answer: Any, tokens: float) -> Any:
     """The answer with this number in place of all numbers of tokens."""
     if not isinstance(answer, dict):
