@@ -169,8 +169,13 @@ class EmbeddingsVLM(PaidVLM):
             CraftZooError: the service does not answer, its answer is invalid, or a limit of the
                 cost would be exceeded.
         """
-        self.cost_limit.charge(Usage(predictions=len(texts) * len(images)))
-        self._embed(images, [text for each in texts for text in each], name)
+        asked = Usage(predictions=len(texts) * len(images))
+        self.cost_limit.charge(asked)
+        try:
+            self._embed(images, [text for each in texts for text in each], name)
+        except CraftZooError:  # there are no answers, whatever was paid for
+            self.cost_limit.record(Usage() - asked)
+            raise
         of_images = self._rows(images.keys)
         for each in texts:
             of_texts = self._rows([_key(text) for text in each])

@@ -213,6 +213,19 @@ def test_what_a_service_did_not_answer_does_not_count_towards_a_limit(
     assert vlm.billed.requests == vlm.cost_limit.predictions == counted
 
 
+def test_predictions_without_vectors_are_none(
+    server: Any, connect: Connect, small_task: Task
+) -> None:
+    vlm = connect("embeddings")
+    box, images = vlm.classifier(NAMES), vlm.images(small_task.train.images[:4])
+    server.faults = [None, "402"]
+    with pytest.raises(CraftZooError, match="no quota left"):
+        box.score("a {}", images)
+    assert (vlm.billed.requests, vlm.cost_limit.predictions) == (1, 0)
+    box.score("a {}", images)
+    assert vlm.cost_limit.predictions == 4
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of three classes of eight images of different sizes."""
