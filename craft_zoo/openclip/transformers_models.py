@@ -7,6 +7,7 @@ scale times the cosine of image and text, other than CLIP, which open_clip compu
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -100,21 +101,23 @@ def load(
         )
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-    source = name.partition(":")[2]
+    source, safe = name.partition(":")[2], {"trust_remote_code": False}
     with quiet(), _without_progress_bar():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            processor = AutoImageProcessor.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+            processor = AutoImageProcessor.from_pretrained(source, **safe)
         except (OSError, RuntimeError, TypeError, ValueError) as error:  # also where none is there
             reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise CraftZooError(
                 f"its tokenizer and its image processor cannot be read ({reason}): save both "
                 f"beside the weights, AutoProcessor.from_pretrained(ORIGINAL).save_pretrained(…)"
             ) from None
-        model, found = AutoModel.from_pretrained(source, output_loading_info=True)
-    for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
-        if names := sorted(map(str, found[what])):
-            raise CraftZooError(f"its weights have {what.replace('_', ' ')}, as {names[0]}")
+        model, found = AutoModel.from_pretrained(source, output_loading_info=True, **safe)
+    for what in ("missing", "mismatched"):
+        if names := sorted(map(str, found[f"{what}_keys"])):
+            raise CraftZooError(f"its weights have {what} keys, as {names[0]}")
+    if names := sorted(found["unexpected_keys"]):
+        warnings.warn(f"weights of {name} are left out, as {names[0]}", stacklevel=2)
     text, size = model.config.text_config, model.config.vision_config.image_size
     settings = image_settings(processor.to_dict(), f"the image processor of {name}", size)
     # SigLIP is trained on texts with their padding, whatever its tokenizer says of a mask.

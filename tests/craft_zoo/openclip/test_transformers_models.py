@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from craft_zoo.blackbox import load_vlm
 from craft_zoo.data.images import ImageSource, open_image
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 
 NAMES = ["cat", "wooden ship", "tree"]
 TEXT = {"hidden_size": 32, "intermediate_size": 50, "num_attention_heads": 4}
@@ -169,9 +169,13 @@ def test_features_of_another_projection_are_not_taken_from_the_cache(
 
 
 def test_weights_that_are_missing_are_not_random(make: MakeModel, tmp_path: Path) -> None:
+    """Surplus ones are left out, as the library does."""
     make("siglip")
     file = tmp_path / "model" / "model.safetensors"
     weights = load_file(file)
+    save_file(weights | {"text_model.pooler.weight": torch.zeros(2)}, file, {"format": "pt"})
+    with pytest.warns(CraftZooWarning, match=r"are left out, as text_model\.pooler\.weight"):
+        load_vlm(f"local-dir:{tmp_path / 'model'}", device="cpu")
     del weights["text_model.head.weight"]
     save_file(weights, file, {"format": "pt"})
     with pytest.raises(CraftZooError, match=r"missing keys, as text_model\.head"):
