@@ -23,7 +23,7 @@ class CostLimit:
 
     Attributes:
         usage: what was requested or billed so far. A retry counts again only if it may be billed
-            again.
+            again. A request that failed in the end counts only if it may have been billed.
 
     Raises:
         CraftZooError: a limit is negative, or ``max_cost`` is given without ``price``.

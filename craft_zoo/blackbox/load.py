@@ -22,7 +22,7 @@ class ModelSpec:
 
     Attributes:
         model: ``craft-mini``, an open_clip architecture, or a complete :attr:`VLM.name`
-            (``ViT-B-32@openai``); ``https://HOST`` for a model served by ``craft-zoo serve`` (API
+            (``ViT-B-32@openai``); ``hf-hub:ORG/NAME`` or ``local-dir:FOLDER``; ``https://HOST`` for a model served by ``craft-zoo serve`` (API
             key in the environment variable ``CRAFT_ZOO_API_KEY``); or ``hf-api:https://ENDPOINT``
             for Hugging Face's zero-shot-image-classification API (``HF_TOKEN``); see
             :func:`model_schemes` for all prefixes. The owner of a model behind a network chooses
@@ -43,7 +43,7 @@ class ModelSpec:
             if known.
         max_cost: maximum cost of all that the service bills.
         options: (name, value) of options of a service, see
-            :class:`craft_zoo.client.services.ServiceOptions`.
+            :class:`craft_zoo.client.services.PaidOptions`.
     """
 
     model: str = mini.NAME

@@ -86,7 +86,7 @@ class RefinerFitter:
 
     @cached_property
     def splits(self) -> Splits | None:
-        """The folds of the training images, see :func:`craft_zoo.refiner.held_out_splits`."""
+        """The folds of the training images, see :func:`held_out_splits`."""
         return held_out_splits(self.labels, self.groups)
 
     def fit(self, logits: np.ndarray) -> ConvexRefiner:
