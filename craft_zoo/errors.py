@@ -35,7 +35,13 @@ class RefusedError(CraftZooError):
 
 
 class UnavailableError(CraftZooError):
-    """A service did not answer, although a request was sent several times."""
+    """A service did not answer, although a request was sent several times.
+
+    Attributes:
+        billed: whether it may have answered an attempt, and billed it, nevertheless.
+    """
+
+    billed = False
 
 
 class CraftZooWarning(UserWarning):

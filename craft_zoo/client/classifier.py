@@ -19,7 +19,7 @@ from craft_zoo.client.http import Answer
 from craft_zoo.client.images import MAX_REUPLOADS, Part, RemoteImages
 from craft_zoo.client.retrying import Damaged
 from craft_zoo.client.server import ANSWER_BYTES, BYTES, JSON, Refused
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, UnavailableError
 from craft_zoo.printable import sentence
 from craft_zoo.protocol import (
     BILLED_HEADER,
@@ -152,6 +152,10 @@ class RemoteClassifier(BlackBox):
             self._owner.cost_limit.record(Usage() - usage)
             if not self._owner._has_other_limits(refusal):
                 raise
+        except UnavailableError as failure:
+            if not failure.billed:
+                self._owner.cost_limit.record(Usage() - usage)
+            raise
         return np.stack(list(self._answers(prompts, part, name)))
 
     def _ask_at_once(self, prompts: Prompts, part: Part, name: str | None) -> np.ndarray:

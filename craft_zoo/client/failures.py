@@ -15,7 +15,7 @@ MISREAD = (AttributeError, LookupError, TypeError, ValueError, OverflowError, Re
 
 _ATTEMPTS = 3  # of a request whose failure may be permanent
 _LATER = frozenset({408, 425, 429})  # statuses below 500 after which a retry may succeed
-_TIMED_OUT = frozenset({408, 504, 524})  # the model may still have answered
+TIMED_OUT = frozenset({408, 504, 524})  # the model may still have answered
 # For example "at most 26 options" (transformers), "a maximum of 100 choices".
 _OPTIONS = re.compile(r"(?:at most|maximum of|up to) (\d+) (?:options|choices)", re.IGNORECASE)
 _NO_IMAGES = re.compile(
@@ -86,7 +86,7 @@ def status_failure(
     said = said or f"HTTP {status}"
     if status in _LATER or status >= 500:
         attempts = _ATTEMPTS if status in (500, 501) else None
-        return Transient(said, after, attempts=attempts, billed=status in _TIMED_OUT)
+        return Transient(said, after, attempts=attempts, billed=status in TIMED_OUT)
     if status in (400, 403) and _FILTERED.search(said):
         return FilteredError(who, said)
     if limit := _OPTIONS.search(said):

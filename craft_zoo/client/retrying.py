@@ -111,7 +111,7 @@ class Retrying:
             CraftZooError: several answers were of no use.
             Stopped: ``stop`` was set before an attempt.
         """
-        began, made, seldom = self.clock(), 0, 0
+        began, made, seldom, billed = self.clock(), 0, 0, False
         stop = stop or threading.Event()
         while True:
             if stop.is_set():
@@ -120,6 +120,7 @@ class Retrying:
                 return attempt()
             except Transient as failure:
                 made += 1
+                billed |= failure.billed
                 seldom += failure.attempts is not None
                 ceiling = min(self.longest, self.first * 2.0 ** min(made - 1, 60))
                 pause = failure.after + ceiling * self.draw()
@@ -132,7 +133,9 @@ class Retrying:
                 unheard = _UNHEARD_SECONDS if failure.unheard else math.inf
                 patience = min(self.seconds, unheard)
                 if made >= self.attempts or passed + pause > patience:
-                    raise self._ended(failure, who, passed, made) from None
+                    error = self._ended(failure, who, passed, made)
+                    error.billed = billed
+                    raise error from None
                 reason = failure.reason
             if passed + pause > _SHORT_WAIT:
                 self._warn(who, reason, pause)

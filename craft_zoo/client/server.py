@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from craft_zoo.client.failures import MISREAD
+from craft_zoo.client.failures import MISREAD, TIMED_OUT
 from craft_zoo.client.http import Answer, Http, checked_key
 from craft_zoo.client.retrying import Damaged, Retrying, Transient
 from craft_zoo.errors import CraftZooError
@@ -219,7 +219,8 @@ class Server:
         expected = answer.headers.get(DIGEST_HEADER.lower())
         if expected is None:  # from a proxy or another server
             if answer.status == 429 or (answer.status >= 500 and answer.status != 501):
-                raise Transient(f"HTTP {answer.status}", answer.retry_after)
+                late = answer.status in TIMED_OUT
+                raise Transient(f"HTTP {answer.status}", answer.retry_after, billed=late)
             if answer.status == 413:
                 raise CraftZooError(
                     f"a proxy in front of {self.url} refuses large requests: ask its "
@@ -227,7 +228,7 @@ class Server:
                 )
             raise _unexpected(f"HTTP {answer.status} without a digest")
         if digest(answer.body) != expected:
-            raise Damaged("its answer was damaged on the way")
+            raise Damaged("its answer was damaged on the way", billed=True)
         if 200 <= answer.status < 300:
             return answer
         raise self._refusal(answer)

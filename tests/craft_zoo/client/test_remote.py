@@ -18,9 +18,9 @@ from craft_zoo.canaries import ask_canaries, check_drift
 from craft_zoo.client import Refused, RemoteVLM
 from craft_zoo.data import Task
 from craft_zoo.data.augment import augmented
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, UnavailableError
 from craft_zoo.openclip import OpenCLIP
-from craft_zoo.protocol import ErrorCode, encode_array
+from craft_zoo.protocol import DIGEST_HEADER, ErrorCode, encode_array
 from craft_zoo.solution import Solution
 
 NAMES = ["cat", "dog", "blue whale"]
@@ -404,6 +404,19 @@ def test_budgets_refuse_before_anything_is_asked(
     ):
         with pytest.raises(CraftZooError, match=sentence):
             connect(**limits)
+
+
+@pytest.mark.parametrize(("status", "counted"), [(503, 0), (504, 40)])
+def test_a_question_without_an_answer_counts_only_if_it_may_be_billed(
+    status: int, counted: int, server: Any, connect: Connect, small_task: Task
+) -> None:
+    remote = connect(max_predictions=60)
+    box, images = remote.classifier(NAMES), remote.images(small_task.train.images)
+    contexts = some_contexts(box, 2)
+    server.hook = lambda method, path: (status, b"", {DIGEST_HEADER: ""})
+    with pytest.raises(UnavailableError, match=f"HTTP {status}"):
+        list(box.logits(contexts, images))
+    assert remote.cost_limit.predictions == counted
 
 
 def test_usage(connect: Connect, small_task: Task) -> None:
