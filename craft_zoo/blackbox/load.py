@@ -22,9 +22,9 @@ class ModelSpec:
 
     Attributes:
         model: ``craft-mini``, an open_clip architecture, or a complete :attr:`VLM.name`
-            (``ViT-B-32@openai``); ``hf-hub:ORG/NAME`` or ``local-dir:FOLDER``; ``https://HOST`` for a model served by ``craft-zoo serve`` (API
-            key in the environment variable ``CRAFT_ZOO_API_KEY``); or ``hf-api:https://ENDPOINT``
-            for Hugging Face's zero-shot-image-classification API (``HF_TOKEN``); see
+            (``ViT-B-32@openai``); ``hf-hub:ORG/NAME`` or ``local-dir:FOLDER``; ``https://HOST``
+            for a model served by ``craft-zoo serve`` (API key in the environment variable
+            ``CRAFT_ZOO_API_KEY``); or the name of a service, such as ``openai:MODEL``; see
             :func:`model_schemes` for all prefixes. The owner of a model behind a network chooses
             the settings from ``pretrained`` to ``cache``.
         pretrained: weights: an open_clip tag, the path of a checkpoint, or ``TAG@PATH`` for a file

@@ -50,8 +50,8 @@ def add_model_arguments(
         "--model",
         default=default,
         metavar="NAME",
-        help="craft-mini (embedded), an open_clip architecture as in 'ViT-B-32', a model of the hub "
-        "or a folder, hf-hub:ORG/NAME or local-dir:FOLDER, the address of a served model, "
+        help="craft-mini (embedded), an open_clip architecture as in 'ViT-B-32', a model of the "
+        "hub or a folder, hf-hub:ORG/NAME or local-dir:FOLDER, the address of a served model, "
         "https://…, or a service by its scheme, openai:MODEL (see craft-zoo models) "
         f"(default: {default or otherwise})",
     )

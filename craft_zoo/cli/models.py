@@ -2,8 +2,8 @@
 
 Besides these, --model hf-hub:ORG/NAME opens a model of the Hugging Face hub, local-dir:PATH one in
 a folder of the same layout (open_clip's, or that of a model which the transformers library has
-saved), and --pretrained FILE loads a checkpoint. Weights are used with the activation that they were
-trained with: ViT-B-32 with 'openai' is ViT-B-32-quickgelu.
+saved), and --pretrained FILE loads a checkpoint. Weights are used with the activation that they
+were trained with: ViT-B-32 with 'openai' is ViT-B-32-quickgelu.
 """
 
 from __future__ import annotations
