@@ -64,9 +64,9 @@ def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
         scores: as from :func:`score_table`; rows with a missing method are dropped.
 
     Returns:
-        One row per label: ``runs``, and for each statistic its value, ``_low`` and ``_high`` (95 %
-        interval by bootstrap of the seeds within each task; NaN below 5 seeds) and ``_singles``
-        (tuple of the statistic over the tasks, one value per seed).
+        One row per label with ``runs``, and for each statistic its value, ``_low`` and ``_high``
+        (95 % interval by bootstrap of the seeds within each task; NaN below 5 seeds) and
+        ``_singles`` (tuple of the statistic over the tasks, one value per seed).
     """
     whole = scores.dropna()
     drawn = _resamples(whole)

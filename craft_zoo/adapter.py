@@ -154,8 +154,8 @@ class Adapter:
             keep: see :meth:`VLM.images`.
 
         Returns:
-            The arguments of :meth:`Solution.refine`: (N, C) logits under the prompt, (N, M) logits
-            of the anchors or None, and (N, C) logits of the local classifier or None.
+            (N, C) logits under the prompt, (N, M) logits of the anchors or None, and (N, C) logits
+            of the local classifier or None, which :meth:`Solution.refine` takes.
 
         Raises:
             CraftZooError: see :meth:`predict`.
