@@ -18,7 +18,7 @@ from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import RejectedError
-from craft_zoo.client.files import ImageFiles, upright_file_of
+from craft_zoo.client.files import ImageFiles, file_of, upright_file_of
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.retrying import Retrying, Transient
@@ -232,10 +232,10 @@ class PaidVLM(PaidClient, VLM):
         the image in the middle of each group is taken.
         """
         count = min(_LOOKED_AT, len(images))
-        places = (at * len(images) // count for at in range(count))
-        files = [upright_file_of(images[place], self._side) for place in places]
-        files.sort(key=_pixels)
-        return [files[(2 * at + 1) * count // (2 * SAMPLE)] for at in range(SAMPLE)]
+        looked_at = [images[at * len(images) // count] for at in range(count)]
+        looked_at.sort(key=lambda image: _pixels(file_of(image)))
+        chosen = (looked_at[(2 * at + 1) * count // (2 * SAMPLE)] for at in range(SAMPLE))
+        return [upright_file_of(image, self._side) for image in chosen]
 
     @property
     def billed(self) -> Usage:
