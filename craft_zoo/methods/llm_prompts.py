@@ -1,4 +1,4 @@
-"""Prompts in words that a language model proposes."""
+"""llm-prompts, a search among prompts in words that a language model proposes."""
 
 from __future__ import annotations
 
