@@ -12,10 +12,10 @@ from typing import Literal, TypeVar, get_type_hints
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.client.http import checked_url
-from craft_zoo.client.image_tokens import ModelTokens, image_rule
 from craft_zoo.client.prices import price_of
 from craft_zoo.client.question_service import QuestionService
 from craft_zoo.client.questions import QuestionVLM
+from craft_zoo.client.token_rules import ModelTokens, image_rule
 from craft_zoo.data.classnames import read_classnames
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded

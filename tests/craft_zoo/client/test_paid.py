@@ -23,8 +23,8 @@ from craft_zoo.benchmarks import Bench, RunStore, combine, cross, estimate_costs
 from craft_zoo.blackbox import Asked, CostLimit, Journal, Price, ReplayVLM, Usage, WrappedVLM
 from craft_zoo.cli.main import main
 from craft_zoo.client import Retrying
-from craft_zoo.client.image_tokens import image_rule
 from craft_zoo.client.paid import PaidVLM
+from craft_zoo.client.token_rules import image_rule
 from craft_zoo.data import DatasetSpec, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import read_settings

@@ -1,4 +1,4 @@
-"""Tokens that models count for an image, as their owners describe it, as of November 2026."""
+"""Rules of the tokens that models count for an image, by their owners, as of November 2026."""
 
 from __future__ import annotations
 
