@@ -1,4 +1,4 @@
-"""Rules of the tokens that models count for an image, by their owners, as of November 2026."""
+"""Rules of the tokens that models count for an image, with the sources in docs/services.md."""
 
 from __future__ import annotations
 
