@@ -43,6 +43,7 @@ _NO_QUOTA = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TOO_SHORT = "output limit was reached"  # of OpenAI's models that think
+_EFFORT = "reasoning_effort"
 
 
 class OpenAIClient:
@@ -214,6 +215,11 @@ class OpenAIClient:
                 ]
                 _LOG.warning("%s is asked %s (%s)", self.who, " and ".join(words), said)
             return Transient(said)
+        mend = "check model and images"
+        if _TOO_SHORT in said:
+            mend = "raise answer_tokens"
+        elif _EFFORT in said and _EFFORT in sent:
+            mend = f"set {_EFFORT} to a value that the model knows, or leave it out"
         together = (sent.get(name) for name in ("input", "inputs", "images", "texts"))
         return status_failure(
             self.who,
@@ -223,7 +229,7 @@ class OpenAIClient:
             variable=self._variable,
             has_key=bool(self._key),
             after=after,
-            mend="raise answer_tokens" if _TOO_SHORT in said else "check model and images",
+            mend=mend,
         )
 
 

@@ -215,6 +215,12 @@ def test_thoughts_are_billed_and_can_be_asked_for(json_server: Start, small_task
     assert [body.get("reasoning_effort") for body in bodies] == [None, "none", "high"]
     with pytest.raises(cz.optimizers.OptimizerError, match="must be default or none or minimal"):
         cz.load_vlm(f"chat:m@{url}", options={"reasoning_effort": "some"})
+    said = "Unsupported value: 'reasoning_effort' does not support 'none' with this model."
+    vlm = cz.load_vlm(
+        f"chat:m@{json_server(lambda _: rejection(said))}", options={"reasoning_effort": "none"}
+    )
+    with pytest.raises(CraftZooError, match="set reasoning_effort to a value that the model knows"):
+        vlm.classifier(NAMES).score("a {}", vlm.images(small_task.train.images[:1]))
 
 
 def test_refusals_of_recorded_answers_are_counted(
