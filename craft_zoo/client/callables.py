@@ -266,7 +266,10 @@ class _CallableVLM(VLM):
     def logits_of(self, scores: np.ndarray) -> np.ndarray:
         """The logits of a query from its scores, of which several calls may be needed."""
         if self._answers == "logits":
-            return scores.astype(np.float32)
+            logits = scores.astype(np.float32)
+            # Zeros alone would say that a service refused to answer, see are_refused.
+            logits[~logits.any(axis=-1)] = np.finfo(np.float32).tiny
+            return logits
         self.note_decimals(decimals_of(scores))
         return log_of(scores, self.decimals)
 
