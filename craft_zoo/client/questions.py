@@ -149,7 +149,8 @@ class QuestionVLM(PaidVLM):
             self._advised = True
             _LOG.warning(
                 "%s: a request with an image of %d x %d pixels takes some %s tokens, and %s with "
-                "images reduced to %d pixels (--model-option max_side=%d)",
+                "images reduced to %d pixels, with which adapters are to be tuned, too "
+                "(--model-option max_side=%d)",
                 self.name,
                 *opened.size,
                 f"{tokens:,}",

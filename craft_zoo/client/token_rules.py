@@ -101,6 +101,8 @@ class ModelTokens(TokenRule):
 
 def image_rule(model: str) -> ImageRule | None:
     """The rule by which a model counts the tokens of an image; None: unknown."""
-    name = model.rpartition("/")[2]  # of services that name the owner too, as openai/gpt-4o
+    # Services add the owner and a variant: openai/gpt-4o:free, us.anthropic.claude-opus-4-6-v1:0.
+    name = model.rpartition("/")[2].removeprefix("ft:").partition(":")[0]
+    name = name.rpartition("anthropic.")[2]
     found = [start for start in _RULES if f"{name}-".startswith(f"{start}-")]
     return _RULES[max(found, key=len)] if found else None

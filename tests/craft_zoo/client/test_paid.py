@@ -385,6 +385,9 @@ def test_a_dry_run_refuses_a_method_that_asks_with_contexts(
         ("gemini-4-pro", (4032, 3024), 1120),
         ("claude-opus-5-5", (256, 256), 100),
         ("anthropic/claude-haiku-4-5", (1024, 1024), 1369),
+        ("bedrock/us.anthropic.claude-opus-4-6-v1:0", (1024, 1024), 1369),
+        ("openai/gpt-4o:free", (1024, 1024), 765),
+        ("ft:gpt-4o:owner::id", (1024, 1024), 765),
         ("claude-sonnet-5-5", (2560, 1440), 4784),
         ("gpt-6-luna", (256, 256), 77),
         ("gpt-5.5", (1920, 1080), 2448),
@@ -600,7 +603,8 @@ def test_large_images_are_advised_against_once(
             vlm.expected_usage([Asked(("a {}", "the {}"))], images, NAMES)
     [message] = caplog.messages
     assert re.search(r"4032 x 3024 pixels takes some 12,\d+ tokens, and 2\d\d with images", message)
-    assert message.endswith("reduced to 512 pixels (--model-option max_side=512)")
+    assert "reduced to 512 pixels, with which adapters are to be tuned, too (--model" in message
+    assert message.endswith("-option max_side=512)")
 
 
 def with_tokens(answer: Any, tokens: float) -> Any:
