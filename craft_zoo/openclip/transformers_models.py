@@ -112,6 +112,11 @@ def load(
                 f"its tokenizer and its image processor cannot be read ({reason}): save both "
                 f"beside the weights, AutoProcessor.from_pretrained(ORIGINAL).save_pretrained(…)"
             ) from None
+        if tokenizer.pad_token is None:
+            raise CraftZooError(
+                "its tokenizer has no token that fills up texts: set pad_token in "
+                "tokenizer_config.json"
+            )
         model, found = AutoModel.from_pretrained(source, output_loading_info=True, **safe)
     for what in ("missing", "mismatched"):
         if names := sorted(map(str, found[f"{what}_keys"])):

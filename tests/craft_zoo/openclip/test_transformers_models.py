@@ -206,6 +206,16 @@ def test_what_cannot_be_computed_is_refused(
     assert "\n" not in str(refused.value)
 
 
+def test_a_tokenizer_that_cannot_fill_up_texts_is_refused(make: MakeModel, tmp_path: Path) -> None:
+    make("chinese_clip")
+    path = tmp_path / "model" / "tokenizer_config.json"
+    about = json.loads(path.read_text())
+    del about["pad_token"]
+    path.write_text(json.dumps(about))
+    with pytest.raises(CraftZooError, match=r"fills up texts: set pad_token in tokenizer_config"):
+        load_vlm(f"local-dir:{tmp_path / 'model'}", device="cpu")
+
+
 def test_a_missing_library_names_its_extra(
     make: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
