@@ -179,7 +179,8 @@ class OpenAIClient:
         asked, answered = said.get("prompt_tokens"), said.get("completion_tokens")
         if asked is not None and answered is not None:
             # Gemini counts thoughts, which are billed as output, in the total alone.
-            return request_usage(asked, max(answered, (said.get("total_tokens") or 0) - asked))
+            total = float(said.get("total_tokens") or 0)
+            return request_usage(asked, max(float(answered), total - float(asked)))
         self.warn_unbilled()
         return estimate()
 
