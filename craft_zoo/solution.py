@@ -114,6 +114,7 @@ def are_refused(logits: np.ndarray, anchor_logits: np.ndarray | None = None) -> 
         logits: (N, C) under the prompt.
         anchor_logits: (N, M) of the anchors.
     """
-    answers = logits if anchor_logits is None else np.hstack([logits, anchor_logits])
-    refused: np.ndarray = np.all(answers == 0, axis=1)
-    return refused
+    answered: np.ndarray = np.any(logits, axis=1)
+    if anchor_logits is not None:
+        answered = answered | np.any(anchor_logits, axis=1)
+    return ~answered

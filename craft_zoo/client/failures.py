@@ -30,22 +30,20 @@ _NO_IMAGES = re.compile(
 _TOO_LARGE = re.compile(
     r"image\S* (?:\S+ ){0,6}(?:too large|exceed)|too large an image", re.IGNORECASE
 )
-
-
 # Azure, litellm (ContentPolicyViolationError), OpenAI, Alibaba, OpenRouter.
 _FILTERED = re.compile(
     r"content[ _]?(?:filter|policy|management policy)|safety system|moderation_blocked"
     r"|data_inspection_failed|inappropriate content|input was flagged",
     re.IGNORECASE,
 )
+# For example "batch size 33 > maximum allowed batch size 32" (text-embeddings-inference).
+_BATCH = re.compile(r"\bbatch", re.IGNORECASE)
 
 
 class RejectedError(CraftZooError):
     """A service rejected a request by a status from 400 to 499, and bills nothing for it."""
 
-
-# For example "batch size 33 > maximum allowed batch size 32" (text-embeddings-inference).
-_BATCH = re.compile(r"\bbatch", re.IGNORECASE)
+    billed = False
 
 
 class FilteredError(CraftZooError):

@@ -48,6 +48,12 @@ def file_of(source: ImageSource) -> bytes:
     return file.getvalue()
 
 
+def size_of(file: bytes) -> tuple[int, int]:
+    """Width and height of an image file, in pixels, from its header."""
+    with Image.open(io.BytesIO(file)) as image:
+        return image.size
+
+
 def upright_file_of(source: ImageSource, side: int | None = None) -> bytes:
     """As :func:`file_of`, with the orientation in the metadata applied to the pixels.
 
@@ -60,8 +66,7 @@ def upright_file_of(source: ImageSource, side: int | None = None) -> bytes:
             not.
     """
     content = file_of(source)
-    with Image.open(io.BytesIO(content)) as header:
-        is_large = side is not None and max(header.size) > side
+    is_large = side is not None and max(size_of(content)) > side
     if not is_large and not steps_of(io.BytesIO(content)):
         return content
     file, image = io.BytesIO(), open_image(source)

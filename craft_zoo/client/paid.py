@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import logging
 import math
 import threading
@@ -12,13 +11,11 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
 
-from PIL import Image
-
 from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import RejectedError
-from craft_zoo.client.files import ImageFiles, file_of, upright_file_of
+from craft_zoo.client.files import ImageFiles, file_of, size_of, upright_file_of
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.retrying import Retrying, Transient
@@ -117,26 +114,22 @@ class PaidClient:
         """
         own = Usage(predictions=predictions)
         expected = self.cost_limit.reserve(lambda: own + self._counted(self._reserved(estimate)))
-        before: Transient | None = None
         beyond = Usage() - expected  # what was billed beyond the expected; nothing is sent yet
-
         charged = expected  # for the present attempt
+        is_billed = False  # whether the attempt before it may have been billed
 
         def attempt() -> Answer:
-            nonlocal before, beyond, charged
-            if before is not None and before.billed:
+            nonlocal beyond, charged, is_billed
+            if is_billed:
                 charged = expected - own
                 self.cost_limit.charge(charged)
             beyond = Usage()
             try:
                 return send()
-            except Transient as failure:
-                before = failure
-                if not failure.billed:
+            except (Transient, RejectedError) as failure:
+                is_billed = failure.billed
+                if not is_billed:
                     beyond = Usage() - charged
-                raise
-            except RejectedError:
-                beyond = Usage() - charged
                 raise
 
         try:
@@ -233,7 +226,7 @@ class PaidVLM(PaidClient, VLM):
         """
         count = min(_LOOKED_AT, len(images))
         looked_at = [images[at * len(images) // count] for at in range(count)]
-        looked_at.sort(key=lambda image: _pixels(file_of(image)))
+        looked_at.sort(key=lambda image: math.prod(size_of(file_of(image))))
         chosen = (looked_at[(2 * at + 1) * count // (2 * SAMPLE)] for at in range(SAMPLE))
         return [upright_file_of(image, self._side) for image in chosen]
 
@@ -295,11 +288,6 @@ def prompt_for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tup
     if isinstance(prompt, str):
         return prompt
     return tuple(prompt[place % len(prompt)] for place in range(len(names)))
-
-
-def _pixels(file: bytes) -> int:
-    with Image.open(io.BytesIO(file)) as image:
-        return image.width * image.height
 
 
 def media_type(image: bytes) -> str:

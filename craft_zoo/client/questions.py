@@ -18,7 +18,7 @@ from craft_zoo.blackbox.base import Asked, BlackBox, check_given
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import FilteredError, useless
-from craft_zoo.client.files import ImageFiles, upright_file_of
+from craft_zoo.client.files import ImageFiles, size_of
 from craft_zoo.client.paid import (
     SAMPLE,
     TOGETHER,
@@ -141,10 +141,14 @@ class QuestionVLM(PaidVLM):
         """Log once that requests with a large image would cost much less with a smaller one."""
         if self._advised or self._side is not None:
             return
-        with Image.open(io.BytesIO(image)) as opened:
-            reduced = upright_file_of(opened, _SMALL_SIDE)
+        size, reduced = size_of(image), io.BytesIO()
+        if max(size) <= _SMALL_SIDE:
+            return
+        blank = Image.new("1", size)  # as sizes matter alone
+        blank.thumbnail((_SMALL_SIDE, _SMALL_SIDE))
+        blank.save(reduced, "PNG")
         tokens = self._expected(image, questions).input_tokens
-        fewer = self._expected(reduced, questions).input_tokens
+        fewer = self._expected(reduced.getvalue(), questions).input_tokens
         if tokens - fewer > _MANY_TOKENS and tokens > 2 * fewer:
             self._advised = True
             _LOG.warning(
@@ -152,7 +156,7 @@ class QuestionVLM(PaidVLM):
                 "images reduced to %d pixels, with which adapters are to be tuned, too "
                 "(--model-option max_side=%d)",
                 self.name,
-                *opened.size,
+                *size,
                 f"{tokens:,}",
                 f"{fewer:,}",
                 _SMALL_SIDE,

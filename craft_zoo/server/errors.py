@@ -40,9 +40,10 @@ class Refusal(Exception):  # noqa: N818, an expected response rather than a fail
             self.headers["Retry-After"] = str(retry_after)
 
 
-def busy(why: str) -> Refusal:
-    """Refusal of a busy server; the client may retry after a second."""
-    return Refusal(ErrorCode.BUSY, f"{why}: ask again in a second", retry_after=1)
+def busy(why: str, seconds: int = 1) -> Refusal:
+    """Refusal of a busy server; the client may retry after some seconds."""
+    pause = "a second" if seconds == 1 else f"{seconds} s"
+    return Refusal(ErrorCode.BUSY, f"{why}: ask again in {pause}", retry_after=seconds)
 
 
 def bad(message: str, status: int = 422, param: str | None = None) -> Refusal:

@@ -28,7 +28,7 @@ from craft_zoo.server.admission import Admission, RateLimit
 from craft_zoo.server.billing import Bill, Entry, Recorded, State, check_quota
 from craft_zoo.server.caches import AccountCache, AccountImages, Opened, content_id
 from craft_zoo.server.capabilities import capabilities_of, public_name
-from craft_zoo.server.errors import Refusal, bad, busy
+from craft_zoo.server.errors import bad, busy
 from craft_zoo.server.metrics import Metrics
 from craft_zoo.server.scoring import ask
 from craft_zoo.server.settings import ServeSettings
@@ -413,10 +413,7 @@ class Service:
             raise bad(str(error), 400) from None
         except UnavailableError as error:
             _LOG.error("%s", error)  # for the owner, as are those below
-            raise Refusal(
-                ErrorCode.BUSY,
-                f"the service that computes the answers does not answer: ask again in {_LATER} s",
-                retry_after=_LATER,
-            ) from None
+            why = "the service that computes the answers does not answer"
+            raise busy(why, _LATER) from None
         except CraftZooError as error:
             raise RuntimeError("the model cannot be used") from error
