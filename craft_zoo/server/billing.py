@@ -123,7 +123,7 @@ class State:
         self._waiting.append((entry, future))
         return future
 
-    def recorded(self, future: Future[Recorded]) -> Recorded:
+    def record_waiting(self, future: Future[Recorded]) -> Recorded:
         """Record all waiting requests in one transaction; the outcome of the one with the future.
 
         Raises:
@@ -155,7 +155,7 @@ class State:
             return []
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            return [self._recorded(entry) for entry in entries]
+            return [self._record_one(entry) for entry in entries]
 
     def usage(self, account: str) -> Used:
         """Total usage of an account."""
@@ -170,7 +170,7 @@ class State:
         if self._lock:
             self._lock.release()
 
-    def _recorded(self, entry: Entry) -> Recorded | Refusal:
+    def _record_one(self, entry: Entry) -> Recorded | Refusal:
         account, key, digest = entry.account, entry.key, entry.digest
         try:  # check everything before writing, as a refusal does not roll the transaction back
             known = self._find(account.name, key, digest)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter
 from typing import Generic, TypeVar
 
 from craft_zoo.blackbox import BlackBox, ImageSet
@@ -16,11 +15,11 @@ from craft_zoo.protocol import ErrorCode
 from craft_zoo.server.errors import Refusal
 from craft_zoo.server.uploads import UploadedImage
 
-Thing = TypeVar("Thing")
-
-
 _IMAGE_BYTES = 2**12  # estimate for an encoded image: features, hash and bookkeeping
 _OPENED_BYTES = 2**13  # of a classifier without tensors and names; 2.5 to 5 kB were measured
+
+
+Thing = TypeVar("Thing", "AccountImages", "Opened")
 
 
 class AccountCache(Generic[Thing]):
@@ -33,21 +32,11 @@ class AccountCache(Generic[Thing]):
         most: maximum number of objects of an account.
         code: error code of the refusal for an unknown id.
         missing: message of that refusal.
-        room: maximum bytes of an account's objects; None: unlimited.
-        size: bytes that an object currently takes.
+        room: maximum bytes of an account's objects.
     """
 
-    def __init__(
-        self,
-        most: int,
-        code: ErrorCode,
-        missing: str,
-        *,
-        room: int | None = None,
-        size: Callable[[Thing], int] = attrgetter("size"),
-    ) -> None:
-        self._most, self._code, self._missing = most, code, missing
-        self._room, self._size = room, size
+    def __init__(self, most: int, code: ErrorCode, missing: str, *, room: int) -> None:
+        self._most, self._code, self._missing, self._room = most, code, missing, room
         self._by_account: dict[str, OrderedDict[str, Thing]] = {}
 
     def put(self, account: str, id: str, thing: Thing) -> None:
@@ -60,7 +49,9 @@ class AccountCache(Generic[Thing]):
     def make_room(self, account: str) -> None:
         """Drop the account's least recently used objects until the rest is within the limits."""
         own = self._by_account.get(account, OrderedDict())
-        while len(own) > 1 and (len(own) > self._most or self._is_full(own)):
+        while len(own) > 1 and (
+            len(own) > self._most or sum(each.size for each in own.values()) > self._room
+        ):
             own.popitem(last=False)
 
     def find(self, account: str, id: str) -> Thing | None:
@@ -89,9 +80,6 @@ class AccountCache(Generic[Thing]):
     def all_of(self, account: str) -> list[Thing]:
         """All objects of an account."""
         return list(self._by_account.get(account, {}).values())
-
-    def _is_full(self, own: OrderedDict[str, Thing]) -> bool:
-        return self._room is not None and sum(map(self._size, own.values())) > self._room
 
 
 @dataclass(eq=False)

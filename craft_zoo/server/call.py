@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import cached_property, partial
@@ -84,39 +83,20 @@ class Call:
         prepare: Callable[[], Awaitable[Prepared]],
         media_type: str = JSON,
     ) -> Response:
-        """Answer the call. With an idempotency key, it is answered and billed once.
-
-        Without one, a client that has disconnected is not billed, as nobody can get the answer.
+        """Answer the call; ``key`` and ``prepare`` are those of :meth:`Service.answer_once`.
 
         Args:
-            key: its idempotency key; None: its answer is not stored.
             about: strings that determine the answer, together with the body.
-            prepare: see :meth:`Service.answer_once`.
 
         Raises:
             Refusal: the call was not answered; nothing was billed.
             ClientDisconnect: the client has disconnected; nothing was billed.
         """
-
-        async def prepare_unnamed() -> Prepared:
-            prepared = await prepare()
-
-            async def answer() -> bytes:
-                found = await prepared.answer()
-                await self.check_connected()
-                return found
-
-            return Prepared(prepared.bill, answer)
-
         service, before = self.service, self.reservation.bytes
-        question = service.question(*about, await service.read(digest, body, size=len(body)))
-        name = key or f"unnamed {secrets.token_hex(16)}"
+        body_digest = await service.read(digest, body, size=len(body))
+        question = service.digest_of(*about, body_digest)
         recorded = await service.answer_once(
-            self.account,
-            name,
-            question,
-            prepare_unnamed if key is None else prepare,
-            is_kept=key is not None,
+            self.account, key, question, prepare, self.check_connected
         )
         answer = recorded.body or b""
         if self.reservation.bytes == before:  # a stored answer: its bytes were not reserved yet

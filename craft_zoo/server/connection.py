@@ -129,9 +129,4 @@ class Connection(H11Protocol):
 
 def connections_with(limits: Limits) -> type[Connection]:
     """A subclass with these limits. uvicorn takes a class and makes the connections itself."""
-
-    class Limited(Connection):
-        pass
-
-    Limited.limits = limits
-    return Limited
+    return type("LimitedConnection", (Connection,), {"limits": limits})

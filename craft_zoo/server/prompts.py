@@ -44,21 +44,13 @@ def read_contexts(
 def read_templates(
     body: bytes, box: BlackBox, limits: Limits, reservation: Reservation
 ) -> list[str | tuple[str, ...]]:
-    """Parse the templates of a JSON body, see :func:`check_templates`."""
-    values = limits.contexts * (len(box.classnames) + 2)
-    return check_templates(
-        parse(Templates, body, reservation, values=values).templates, box, limits
-    )
-
-
-def check_templates(
-    templates: list[str | list[str]], box: BlackBox, limits: Limits
-) -> list[str | tuple[str, ...]]:
-    """Check P templates or lists of C templates, and return the lists as tuples.
+    """Parse P templates or lists of C templates of a JSON body; the lists become tuples.
 
     Raises:
         Refusal: the model accepts no templates, or their number, length or form is wrong.
     """
+    values = limits.contexts * (len(box.classnames) + 2)
+    templates = parse(Templates, body, reservation, values=values).templates
     if "texts" not in box.accepts:
         raise bad("the model takes contexts only, no words: send contexts", 400)
     _check_number(len(templates), limits)

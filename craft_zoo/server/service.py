@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import secrets
 import sqlite3
 import time
 from collections import Counter
@@ -315,32 +316,33 @@ class Service:
         total = self.cached[account] + announced + images
         return total <= self.settings.limits.cached_images
 
-    def question(self, *about: str) -> bytes:
+    def digest_of(self, *about: str) -> bytes:
         """Digest of all that determines an answer: the model, the settings and the question."""
         return hashlib.sha256(json.dumps([self._served, *about]).encode()).digest()
 
     async def answer_once(
         self,
         account: Account,
-        key: str,
-        question: bytes,
+        key: str | None,
+        digest: bytes,
         prepare: Callable[[], Awaitable[Prepared]],
-        *,
-        is_kept: bool = True,
+        check_connected: Callable[[], Awaitable[None]],
     ) -> Recorded:
         """Answer and bill a request, or return the stored answer of the same idempotency key.
 
         Args:
-            question: see :meth:`question`.
+            key: its idempotency key; None: the answer is not stored, and a client that has
+                disconnected is not billed, as nobody can get the answer.
+            digest: see :meth:`digest_of`.
             prepare: validates the question; called only if its answer must be computed.
-            is_kept: whether the answer is stored, so that it can be sent again.
+            check_connected: raises an exception if the client has disconnected.
 
         Raises:
             Refusal: the request was not answered; nothing was billed.
         """
         # The shield lets the answer be stored even if the client disconnects: it will retry.
         answering = asyncio.ensure_future(
-            self._answer_once(account, key, question, prepare, is_kept)
+            self._answer_once(account, key, digest, prepare, check_connected)
         )
         self._answering.add(answering)
         answering.add_done_callback(self._answering.discard)
@@ -349,21 +351,23 @@ class Service:
     async def _answer_once(
         self,
         account: Account,
-        key: str,
-        question: bytes,
+        key: str | None,
+        digest: bytes,
         prepare: Callable[[], Awaitable[Prepared]],
-        is_kept: bool,
+        check_connected: Callable[[], Awaitable[None]],
     ) -> Recorded:
-        name = account.name
-        async with self._key_locks.setdefault((name, key), asyncio.Lock()):
-            known, used = await self.in_database(self.state.find, name, key, question)
+        name, own_key = account.name, key or f"unnamed {secrets.token_hex(16)}"
+        async with self._key_locks.setdefault((name, own_key), asyncio.Lock()):
+            known, used = await self.in_database(self.state.find, name, own_key, digest)
             if known and known.body is not None:
                 return known
             prepared = await prepare()
             if known is None:
                 check_quota(account, used, prepared.bill)
             body = await prepared.answer()
-            entry = Entry(account, key, question, prepared.bill, body, is_kept)
+            if key is None:
+                await check_connected()
+            entry = Entry(account, own_key, digest, prepared.bill, body, key is not None)
             recorded = await self._record(entry)
             if known is None:
                 self.metrics.predictions.labels(name).inc(prepared.bill.predictions)
@@ -373,7 +377,7 @@ class Service:
         """Record a request, together with those that wait for the disk."""
         if self._is_ending:  # once it waits, the recording of another request would bill it
             raise busy("the server is being stopped")
-        return await self.in_database(self.state.recorded, self.state.enqueue(entry))
+        return await self.in_database(self.state.record_waiting, self.state.enqueue(entry))
 
     async def in_database(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a function of the database in its thread.

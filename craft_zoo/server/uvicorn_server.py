@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from types import FrameType
-from typing import TextIO
 
 import uvicorn
 from fastapi import FastAPI
@@ -84,20 +83,16 @@ def run(
     port: int,
     *,
     grace: float = 60.0,
-    log: TextIO | None = None,
     listening: Listening = lambda _: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; see :func:`server_of`.
-
-    Args:
-        log: receives JSON lines, one for each request and error; None: standard error.
+    """Serve until SIGINT or SIGTERM, and log to standard error; see :func:`server_of`.
 
     Raises:
         CraftZooError: the server cannot be started.
     """
     settings = app.state.service.settings
     State(settings.state, settings.limits.stored_bytes).close()  # uvicorn would print a traceback
-    log_to(log or sys.stderr)
+    log_to(sys.stderr)
     # Images that large are refused in any case; as a warning, they would only clutter the log.
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     server = server_of(app, host, port, grace, listening)

@@ -119,8 +119,10 @@ def _features(
     for some in pieces(images, _TOGETHER, _TOGETHER_PIXELS):
         of_images += list(vlm.features(vlm.images(some, keep=False)))
         yield
-    rows = {True: iter(of_texts), False: iter(of_images)}
-    features = np.stack([next(rows[isinstance(each, str)]) for each in inputs])
+    text_rows, image_rows = iter(of_texts), iter(of_images)
+    features = np.stack(
+        [next(text_rows if isinstance(each, str) else image_rows) for each in inputs]
+    )
     return np.split(features, np.cumsum([len(request) for request in requests])[:-1])
 
 

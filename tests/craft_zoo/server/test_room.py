@@ -219,20 +219,25 @@ def test_an_account_has_a_share_of_the_memory() -> None:
 
 
 def test_caches_have_room_for_so_many_bytes() -> None:
-    cache: AccountCache[bytearray] = AccountCache(
-        4, ErrorCode.UNKNOWN_IMAGE_SET, "there is none", room=100, size=len
+    cache: AccountCache[AccountImages] = AccountCache(
+        4, ErrorCode.UNKNOWN_IMAGE_SET, "there is none", room=100
     )
+
+    def put(account: str, name: str, size: int) -> None:
+        cache.put(account, name, AccountImages(()))
+        cache.get(account, name).kept_bytes = size
+        cache.make_room(account)
+
     for name in "abc":
-        cache.put("ann", name, bytearray(30))
-    cache.put("bob", "a", bytearray(100))
+        put("ann", name, 30)
+    put("bob", "a", 100)
     cache.find("ann", "a")
-    cache.put("ann", "d", bytearray(40))
+    put("ann", "d", 40)
     assert [cache.find("ann", name) is not None for name in "abcd"] == [True, False, True, True]
-    grown = cache.get("ann", "d")
-    grown.extend(bytes(20))
+    cache.get("ann", "d").kept_bytes += 20
     cache.make_room("ann")
     assert [cache.find("ann", name) is not None for name in "acd"] == [False, True, True]
-    cache.put("ann", "e", bytearray(1000))  # one alone may be as large as it is
+    put("ann", "e", 1000)  # one alone may be as large as it is
     assert len(cache.all_of("ann")) == 1
     assert cache.find("bob", "a") is not None
 
