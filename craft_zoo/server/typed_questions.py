@@ -31,10 +31,12 @@ class TypedQuestion:
     Attributes:
         kind: a choice of one option, a score on ordered levels, or a statement that may be true.
         texts: the text of each option or level; of a statement, that for true and that for false.
+        tokens: number of tokens of the question, as usage counts them.
     """
 
     kind: Literal["choice", "score", "statement"]
     texts: tuple[str, ...]
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from craft_zoo.server.openai_schemas import (
     ScoreQuestion,
 )
 from craft_zoo.server.routes.common import OptionalKey, errors, guarded, takes
-from craft_zoo.server.routes.typed import RULE, Asked, answer_typed
+from craft_zoo.server.routes.typed import RULE, TypedRequest, answer_typed
 from craft_zoo.server.schemas import json_body
 from craft_zoo.server.typed_questions import (
     NEUTRAL,
@@ -54,7 +54,7 @@ async def decide(call: Caller, key: OptionalKey = None) -> Response:
     return await answer_typed(call, key, "decisions", _read)
 
 
-def _read(body: bytes, reservation: Reservation) -> Asked:
+def _read(body: bytes, reservation: Reservation) -> TypedRequest:
     # An option has three values (itself, value, description) and two names, a question four.
     reading = partial(parse, values=3 * _OPTIONS, keys=2 * _OPTIONS + 4 * QUESTIONS + 100)
     asked = reading(DecisionRequest, body, reservation)
@@ -63,30 +63,32 @@ def _read(body: bytes, reservation: Reservation) -> Asked:
     for url, field in images:
         if not url.lower().startswith(("data:", "http://", "https://")):
             raise bad("the image is no data URL: send data:image/png;base64,…", 400, field)
-    return Asked(
+    return TypedRequest(
         asked.model,
         images,
         [_question(question, place) for place, question in enumerate(asked.questions)],
-        RULE.request + sum(_tokens(question) for question in asked.questions),
         partial(_answer, asked),
     )
 
 
 def _question(question: AnyQuestion, place: int) -> TypedQuestion:
+    instructions = _instructions(question)
     if isinstance(question, ChoiceQuestion):
-        texts = (option_text(each.value, each.description) for each in question.choices)
-        return TypedQuestion("choice", tuple(texts))
+        texts = tuple(option_text(each.value, each.description) for each in question.choices)
+        options = [f"{as_text(each.value)}{each.description}" for each in question.choices]
+        return TypedQuestion("choice", texts, RULE.of_question(instructions, options))
     if isinstance(question, ScoreQuestion):
-        texts = (level_text(each.label, each.description) for each in question.levels)
-        return TypedQuestion("score", tuple(texts))
-    statement = _instructions(question)
-    if not statement.strip():
+        texts = tuple(level_text(each.label, each.description) for each in question.levels)
+        options = [each.label + each.description for each in question.levels]
+        return TypedQuestion("score", texts, RULE.of_question(instructions, options))
+    if not instructions.strip():
         raise bad(
             f"question {place} states nothing: say in its instructions what the image may show",
             400,
             f"questions.{place}.instructions",
         )
-    return TypedQuestion("statement", (statement_text(statement), NEUTRAL))
+    texts = statement_text(instructions), NEUTRAL
+    return TypedQuestion("statement", texts, RULE.of_question(instructions, []))
 
 
 def _instructions(question: AnyQuestion) -> str:
@@ -94,15 +96,6 @@ def _instructions(question: AnyQuestion) -> str:
     if isinstance(question.instructions, str):
         return question.instructions
     return " ".join(part.text for part in question.instructions if isinstance(part, InputText))
-
-
-def _tokens(question: AnyQuestion) -> int:
-    options: list[str] = []
-    if isinstance(question, ChoiceQuestion):
-        options = [f"{as_text(each.value)}{each.description}" for each in question.choices]
-    elif isinstance(question, ScoreQuestion):
-        options = [each.label + each.description for each in question.levels]
-    return RULE.of_question(_instructions(question), options)
 
 
 def _answer(asked: DecisionRequest, answers: Sequence[TypedAnswer], tokens: int) -> dict[str, Any]:

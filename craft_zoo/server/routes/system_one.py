@@ -15,7 +15,7 @@ from craft_zoo.server.bodies import parse
 from craft_zoo.server.call import Caller
 from craft_zoo.server.errors import bad
 from craft_zoo.server.routes.common import OptionalKey, errors, guarded, takes
-from craft_zoo.server.routes.typed import RULE, Asked, answer_typed
+from craft_zoo.server.routes.typed import RULE, TypedRequest, answer_typed
 from craft_zoo.server.schemas import json_body
 from craft_zoo.server.system_one_schemas import (
     OPTIONS,
@@ -51,7 +51,7 @@ async def decide(call: Caller, key: OptionalKey = None) -> Response:
     return await answer_typed(call, key, "systemone", _read)
 
 
-def _read(body: bytes, reservation: Reservation) -> Asked:
+def _read(body: bytes, reservation: Reservation) -> TypedRequest:
     asked = parse(
         SystemOneRequest, body, reservation, values=_OPTIONS, keys=_OPTIONS + 4 * QUESTIONS + 100
     )
@@ -60,28 +60,30 @@ def _read(body: bytes, reservation: Reservation) -> Asked:
         (each if isinstance(each, str) else each.data_base64, f"images.{place}")
         for place, each in enumerate(asked.images)
     ]
-    return Asked(
+    return TypedRequest(
         asked.model,
         assets + listed,
         [_question(name, question) for name, question in asked.questions.items()],
-        RULE.request + sum(_tokens(question) for question in asked.questions.values()),
         partial(_answer, asked),
     )
 
 
 def _question(name: str, question: AnyQuestion) -> TypedQuestion:
-    criteria = question.criteria
+    criteria, instructions = question.criteria or {}, _text(question.instructions)
     if isinstance(criteria, list):
-        return TypedQuestion("score", tuple(option_text("", _text(level)) for level in criteria))
+        levels = list(map(_text, criteria))
+        texts = tuple(option_text("", level) for level in levels)
+        return TypedQuestion("score", texts, RULE.of_question(instructions, levels))
+    described = {key: _text(text) for key, text in criteria.items()}
+    tokens = RULE.of_question(instructions, [key + text for key, text in described.items()])
     if isinstance(question, ChoiceQuestion):
-        texts = (option_text(key, _text(text)) for key, text in question.criteria.items())
-        return TypedQuestion("choice", tuple(texts))
-    described = {key: _text(text) for key, text in (criteria or {}).items()}
-    statement = _text(question.instructions).strip()
+        texts = tuple(option_text(key, text) for key, text in described.items())
+        return TypedQuestion("choice", texts, tokens)
+    statement = instructions.strip()
     if not (statement or described.get("true")):
         raise bad(f"question {name!r} states nothing: say in its instructions what it asks", 400)
     shown = described.get("true") or statement_text(statement)
-    return TypedQuestion("statement", (shown, described.get("false") or NEUTRAL))
+    return TypedQuestion("statement", (shown, described.get("false") or NEUTRAL), tokens)
 
 
 def _text(content: Content | None) -> str:
@@ -89,15 +91,6 @@ def _text(content: Content | None) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     return json.dumps(content, ensure_ascii=False)
-
-
-def _tokens(question: AnyQuestion) -> int:
-    criteria = question.criteria or {}
-    if isinstance(criteria, list):
-        options = [_text(level) for level in criteria]
-    else:
-        options = [key + _text(text) for key, text in criteria.items()]
-    return RULE.of_question(_text(question.instructions), options)
 
 
 def _answer(asked: SystemOneRequest, answers: Sequence[TypedAnswer], tokens: int) -> dict[str, Any]:

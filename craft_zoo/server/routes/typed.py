@@ -34,14 +34,13 @@ _ENTRY_BYTES = 2**7  # of an option in an answer, without its value
 
 
 @dataclass(frozen=True)
-class Asked:
+class TypedRequest:
     """A request, independent of its protocol.
 
     Attributes:
         model: the model that the client names.
         images: the images of the request, as data URLs or base64, each with the field it is in.
         questions: the questions, at least one.
-        tokens: number of tokens of the request without its image.
         written: makes the body of the answer from the answers to the questions and the number of
             tokens.
     """
@@ -49,12 +48,11 @@ class Asked:
     model: str
     images: Sequence[tuple[str, str]]
     questions: Sequence[TypedQuestion]
-    tokens: int
     written: Callable[[Sequence[TypedAnswer], int], dict[str, Any]]
 
 
 async def answer_typed(
-    call: Call, key: str | None, protocol: str, reader: Callable[[bytes, Reservation], Asked]
+    call: Call, key: str | None, protocol: str, reader: Callable[[bytes, Reservation], TypedRequest]
 ) -> Response:
     """Answer the questions of a request, which are billed one prediction each.
 
@@ -63,7 +61,7 @@ async def answer_typed(
     account, service, settings = call.account.name, call.service, call.service.settings
     body = await call.read_body()
 
-    def read() -> tuple[Asked, UploadedImage, tuple[str, ...]]:
+    def read() -> tuple[TypedRequest, UploadedImage, tuple[str, ...]]:
         asked = reader(body, call.reservation)
         check_model(service, asked.model)
         if "texts" not in service.accepts:
@@ -85,7 +83,8 @@ async def answer_typed(
         size = len(body) + _ENTRY_BYTES * n_options
         # For the texts' features, the values, and the encoded answer.
         call.reservation.add(_TEXT_BYTES * len(texts) + 2 * size)
-        tokens = asked.tokens + RULE.of_size(*image.dimensions)
+        tokens = sum(each.tokens for each in asked.questions)
+        tokens += RULE.request + RULE.of_size(*image.dimensions)
 
         async def respond() -> bytes:
             opened = await service.open_texts(account, texts)
@@ -115,7 +114,9 @@ def check_model(service: Service, model: str) -> None:
         )
 
 
-def _written(asked: Asked, logits: dict[str, float], tokens: int, settings: ServeSettings) -> bytes:
+def _written(
+    asked: TypedRequest, logits: dict[str, float], tokens: int, settings: ServeSettings
+) -> bytes:
     """The body of the answer."""
 
     def probabilities(questions: Sequence[TypedQuestion]) -> np.ndarray:

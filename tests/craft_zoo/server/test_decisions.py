@@ -618,7 +618,7 @@ def test_confidence_is_that_of_transformers(kind: Any, count: int) -> None:
             {"q": {"type": kind, "criteria": criteria}}, decision.DecisionConfig()
         )
         wanted = reference.answer(probabilities.tolist())
-        question = TypedQuestion(kind, tuple(names))
+        question = TypedQuestion(kind, tuple(names), 0)
         (got,) = answers_to([question], lambda _: probabilities[None], 9)  # noqa: B023
         assert got.confidence == pytest.approx(wanted["confidence"], abs=1e-8)
         assert got.probabilities == pytest.approx(list(wanted["probabilities"].values()))
