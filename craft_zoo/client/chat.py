@@ -17,8 +17,8 @@ from craft_zoo.client.chat_answers import Named, is_cut, letter_of, named, norma
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import Reply, data_url
-from craft_zoo.client.question_service import Limits, Question
-from craft_zoo.client.questions import QuestionVLM
+from craft_zoo.client.question_service import ImageQuestion, Limits
+from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
@@ -64,7 +64,7 @@ class Chat(OpenAIService):
     limits = Limits(questions=1, options=_TOP, statements=False)
     rounds = False
 
-    def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
+    def request(self, image: bytes, questions: Sequence[ImageQuestion]) -> dict[str, Any]:
         """See :meth:`QuestionService.request`."""
         [question] = questions
         picture: dict[str, Any] = {"url": data_url(image)}
@@ -88,7 +88,7 @@ class Chat(OpenAIService):
             request["reasoning_effort"] = self.options.reasoning_effort
         return request
 
-    def send(self, request: dict[str, Any], questions: Sequence[Question], key: str) -> Reply:
+    def send(self, request: dict[str, Any], questions: Sequence[ImageQuestion], key: str) -> Reply:
         """See :meth:`QuestionService.send`."""
         create = self._client.client.chat.completions.with_raw_response.create
         body = self._client.call(create, request, key)
@@ -139,7 +139,7 @@ def answer_limit(url: str | None, tokens: int) -> dict[str, int]:
     return {"max_completion_tokens" if url is None else "max_tokens": tokens}
 
 
-def _text(question: Question) -> str:
+def _text(question: ImageQuestion) -> str:
     letters = string.ascii_uppercase[: len(question.options)]
     lines = [
         f"{letter}. {value}" + (f": {description}" if description else "")
@@ -150,7 +150,7 @@ def _text(question: Question) -> str:
 
 
 def _probabilities(
-    question: Question, choices: list[dict[str, Any]]
+    question: ImageQuestion, choices: list[dict[str, Any]]
 ) -> tuple[list[float] | None, str]:
     """Probabilities of the options, None if no answer names one; and what they are made of.
 

@@ -11,8 +11,8 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import Reply, data_url
-from craft_zoo.client.question_service import Limits, Question, request_usage
-from craft_zoo.client.questions import QuestionVLM
+from craft_zoo.client.question_service import ImageQuestion, Limits, request_usage
+from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 
 
@@ -22,7 +22,7 @@ class Decisions(OpenAIService):
     scheme = "openai:"
     limits = Limits(questions=400, options=255)
 
-    def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
+    def request(self, image: bytes, questions: Sequence[ImageQuestion]) -> dict[str, Any]:
         """See :meth:`QuestionService.request`."""
         part = {"type": "input_image", "image_url": data_url(image)}
         if self.options.detail is not None:
@@ -33,7 +33,7 @@ class Decisions(OpenAIService):
             "questions": [_encoded(question) for question in questions],
         }
 
-    def send(self, request: dict[str, Any], questions: Sequence[Question], key: str) -> Reply:
+    def send(self, request: dict[str, Any], questions: Sequence[ImageQuestion], key: str) -> Reply:
         """See :meth:`QuestionService.send`."""
         create = self._client.client.decisions.with_raw_response.create
         body = self._client.call(create, request, key)
@@ -56,7 +56,7 @@ class Decisions(OpenAIService):
         return Usage(requests=1, images=1, input_tokens=count)
 
 
-def _encoded(question: Question) -> dict[str, Any]:
+def _encoded(question: ImageQuestion) -> dict[str, Any]:
     if not question.options:
         return {"type": "predicate", "instructions": question.instructions}
     choices = [
@@ -66,7 +66,7 @@ def _encoded(question: Question) -> dict[str, Any]:
     return {"type": "choice", "instructions": question.instructions, "choices": choices}
 
 
-def _decoded(question: Question, answer: dict[str, Any]) -> list[float] | None:
+def _decoded(question: ImageQuestion, answer: dict[str, Any]) -> list[float] | None:
     """Probabilities in the order of the options; None: refused.
 
     Raises:
@@ -80,7 +80,7 @@ def _decoded(question: Question, answer: dict[str, Any]) -> list[float] | None:
     return probabilities(question, by_value)
 
 
-def probabilities(question: Question, by_value: Mapping[str, Any]) -> list[float]:
+def probabilities(question: ImageQuestion, by_value: Mapping[str, Any]) -> list[float]:
     """The probabilities of a question's options, in their order.
 
     Args:

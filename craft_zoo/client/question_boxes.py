@@ -11,13 +11,13 @@ import numpy as np
 
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, templates_of
 from craft_zoo.client.files import ImageFiles
-from craft_zoo.client.question_service import Question
+from craft_zoo.client.question_service import ImageQuestion
 from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooWarning
 
 if TYPE_CHECKING:
-    from craft_zoo.client.questions import QuestionVLM
+    from craft_zoo.client.question_vlm import QuestionVLM
 
 _INSTRUCTIONS = "Which of these does the image show?"
 # Other instructions that a search of prompts in words may choose.
@@ -47,7 +47,7 @@ class QuestionBox(WordBox):
             yield np.stack(rows).astype(np.float32)
 
     @abstractmethod
-    def questions_of(self, prompt: str | tuple[str, ...]) -> list[Question]:
+    def questions_of(self, prompt: str | tuple[str, ...]) -> list[ImageQuestion]:
         """The questions of a prompt."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class ClassBox(QuestionBox):
         size = limit - 1 if is_divided else len(names)  # one option is "none of these"
         self._blocks = [range(at, min(at + size, len(names))) for at in range(0, len(names), size)]
 
-    def questions_of(self, prompt: str | tuple[str, ...]) -> list[Question]:
+    def questions_of(self, prompt: str | tuple[str, ...]) -> list[ImageQuestion]:
         templates = templates_of(prompt, len(self.classnames))
         instructions = split_template(templates[0])[0]
         options = [
@@ -84,7 +84,7 @@ class ClassBox(QuestionBox):
             for name, template in zip(self.classnames, templates, strict=True)
         ]
         return [
-            Question(instructions, tuple(one))
+            ImageQuestion(instructions, tuple(one))
             for block in self._blocks
             for one in self._orders([options[place] for place in block])
         ]
@@ -118,15 +118,17 @@ class ClassBox(QuestionBox):
 class StatementBox(QuestionBox):
     """Texts that do not exclude each other: each a statement that may be true."""
 
-    def questions_of(self, prompt: str | tuple[str, ...]) -> list[Question]:
+    def questions_of(self, prompt: str | tuple[str, ...]) -> list[ImageQuestion]:
         templates = templates_of(prompt, len(self.classnames))
         stated = [
             f"The image shows {described(template, text) or text}"
             for text, template in zip(self.classnames, templates, strict=True)
         ]
         if self._owner.service.limits.statements:
-            return [Question(statement) for statement in stated]
-        return [Question(f"Is this true? {each}", (("yes", ""), ("no", ""))) for each in stated]
+            return [ImageQuestion(statement) for statement in stated]
+        return [
+            ImageQuestion(f"Is this true? {each}", (("yes", ""), ("no", ""))) for each in stated
+        ]
 
     def _row(self, answers: list[np.ndarray | None]) -> np.ndarray:
         return np.array([0.0 if one is None else np.log(one[0] / one[1]) for one in answers])

@@ -12,7 +12,7 @@ from craft_zoo.client.paid import Reply, token_count
 
 
 @dataclass(frozen=True)
-class Question:
+class ImageQuestion:
     """A question about an image.
 
     Attributes:
@@ -65,11 +65,11 @@ class QuestionService(ABC):
     rounds: bool = True
 
     @abstractmethod
-    def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
+    def request(self, image: bytes, questions: Sequence[ImageQuestion]) -> dict[str, Any]:
         """The body of a request as JSON values: questions about one image file."""
 
     @abstractmethod
-    def send(self, request: dict[str, Any], questions: Sequence[Question], key: str) -> Reply:
+    def send(self, request: dict[str, Any], questions: Sequence[ImageQuestion], key: str) -> Reply:
         """Send a request once.
 
         Args:

@@ -14,7 +14,7 @@ from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.client.http import checked_url
 from craft_zoo.client.prices import price_of
 from craft_zoo.client.question_service import QuestionService
-from craft_zoo.client.questions import QuestionVLM
+from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.client.token_rules import ModelTokens, image_rule
 from craft_zoo.data.classnames import read_classnames
 from craft_zoo.errors import CraftZooError

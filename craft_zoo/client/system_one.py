@@ -18,8 +18,8 @@ from craft_zoo.client.decisions import probabilities, probability
 from craft_zoo.client.failures import reading, status_failure, useless
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import Reply, data_url, media_type
-from craft_zoo.client.question_service import Limits, Question, QuestionService, request_usage
-from craft_zoo.client.questions import QuestionVLM
+from craft_zoo.client.question_service import ImageQuestion, Limits, QuestionService, request_usage
+from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.client.services import ServiceOptions, address, open_service
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
 
@@ -78,7 +78,7 @@ class SystemOne(QuestionService):
         self._model, self._has_key = model, bool(key)
         self.name = f"{SCHEME}{model}@{self._http.url}"
 
-    def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
+    def request(self, image: bytes, questions: Sequence[ImageQuestion]) -> dict[str, Any]:
         """See :meth:`QuestionService.request`."""
         asked = {f"q{number}": _encoded(question) for number, question in enumerate(questions)}
         request: dict[str, Any] = {"model": self._model, "questions": asked}
@@ -95,7 +95,7 @@ class SystemOne(QuestionService):
         }
         return {**request, "state": placeholder, "assets": {placeholder: asset}}
 
-    def send(self, request: dict[str, Any], questions: Sequence[Question], key: str) -> Reply:
+    def send(self, request: dict[str, Any], questions: Sequence[ImageQuestion], key: str) -> Reply:
         """See :meth:`QuestionService.send`."""
         most = _OPTION_BYTES * sum(1 + len(question.options) for question in questions)
         body, headers = json.dumps(request).encode(), {IDEMPOTENCY_HEADER: key}
@@ -133,7 +133,7 @@ class SystemOne(QuestionService):
         )
 
 
-def _encoded(question: Question) -> dict[str, Any]:
+def _encoded(question: ImageQuestion) -> dict[str, Any]:
     if not question.options:
         return {"type": "noul", "instructions": question.instructions}
     criteria = {value: description or None for value, description in question.options}
@@ -150,7 +150,7 @@ def _prompt(question: dict[str, Any]) -> str:
     return "\n\n" + "\n".join([question["instructions"], *options, last])
 
 
-def _reply(said: Any, questions: Sequence[Question]) -> Reply:
+def _reply(said: Any, questions: Sequence[ImageQuestion]) -> Reply:
     """The reply in the JSON of a response. A question without an answer was refused.
 
     Raises:
@@ -168,7 +168,7 @@ def _reply(said: Any, questions: Sequence[Question]) -> Reply:
         return Reply(decoded, billed)
 
 
-def _decoded(question: Question, answer: dict[str, Any] | None) -> list[float] | None:
+def _decoded(question: ImageQuestion, answer: dict[str, Any] | None) -> list[float] | None:
     """Probabilities in the order of the options; None: refused.
 
     Raises:

@@ -136,6 +136,30 @@ def words_for(classes: Sequence[str], path: Path | None, mend: str = "") -> tupl
     return words
 
 
+def known_words(
+    classes: Sequence[str], path: Path | None, words: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Words for the classes of a published data set, whose names are known.
+
+    Args:
+        classes: names of the classes in the source.
+        path: a file of class names, for all or some of them; it takes precedence.
+        words: words by name; in other names, underscores become spaces.
+
+    Raises:
+        CraftZooError: the file cannot be read, or has no line for any of the classes.
+    """
+    given = {} if path is None else read_classnames(path)
+    if path is not None and not given.keys() & set(map(composed, classes)):
+        raise CraftZooError(
+            f"class names file {path} has no line for any class: the first is called "
+            f"{classes[0]!r} in the data set, write '{classes[0]}<tab>words'"
+        )
+    return tuple(
+        given.get(composed(name)) or words.get(name) or name.replace("_", " ") for name in classes
+    )
+
+
 def in_order(classes: Sequence[str]) -> list[str]:
     """Classes in alphabetical order, or in numerical order if all are whole numbers."""
     by_letters = sorted(classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -129,12 +129,7 @@ def find_copies(train: LabelledImages, test: LabelledImages) -> list[tuple[Path,
     trained, tested = train.files_by_size, test.files_by_size
     pairs = []
     for size in sorted(trained.keys() & tested.keys()):
-        known = {key: path for path, key in _keys(trained[size])}
-        pairs += [(path, known[key]) for path, key in _keys(tested[size]) if key in known]
+        known = {_key(path): path for path in trained[size]}
+        known.pop(None, None)  # those that cannot be read
+        pairs += [(path, known[key]) for path in tested[size] if (key := _key(path)) in known]
     return pairs
-
-
-def _keys(files: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
-    for path in files:
-        if (key := _key(path)) is not None:
-            yield path, key

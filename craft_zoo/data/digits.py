@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from craft_zoo.data.classnames import known_words
 from craft_zoo.data.load import DatasetSpec, register_dataset
-from craft_zoo.data.published.layout import words_for_classes
 from craft_zoo.data.task import Dataset, LabelledImages
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -27,8 +27,8 @@ def load_digits(spec: DatasetSpec) -> Dataset:
     n_train = len(pixels) - _N_TEST
     return Dataset(
         "digits",
-        words_for_classes(
-            list(map(str, range(10))), spec, dict(zip("0123456789", WORDS, strict=True))
+        known_words(
+            "0123456789", spec.classnames_file, dict(zip("0123456789", WORDS, strict=True))
         ),
         LabelledImages(list(pixels[:n_train]), labels[:n_train]),
         LabelledImages(list(pixels[n_train:]), labels[n_train:]),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 
 from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
@@ -118,9 +119,7 @@ def _held_out(
     for kept, held in splits:
         weight, bias = _linear(classifier.fit(x[kept], labels[kept]), n_classes)
         logits[held] = x[held] @ weight + bias
-    top = logits.max(axis=1)
-    of_label = logits[np.arange(len(x)), labels]
-    loss = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top - of_label
+    loss = -log_softmax(logits, axis=1)[np.arange(len(x)), labels]
     if not np.isfinite(loss).all():
         return -1, 0.0
     return int((logits.argmax(axis=1) == labels).sum()), -float(loss.sum())

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from craft_zoo.data.classnames import known_words
 from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
-from craft_zoo.data.published.layout import read_lines, words_for_classes
+from craft_zoo.data.published.layout import read_lines
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
@@ -28,7 +29,7 @@ def read_cifar(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     *train, test = [_read_batch(path, n_labels, len(raw)) for path in batches]
     return Dataset(
         published.name,
-        words_for_classes(raw, spec, published.renamed),
+        known_words(raw, spec.classnames_file, published.renamed),
         sum(train[1:], start=train[0]),
         test,
         template=published.template,
@@ -64,7 +65,7 @@ def read_svhn(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
         CraftZooError: a file does not have SVHN's format.
     """
     train, test = (_read_mat(root / published.folder / name) for name in published.lists)
-    names = words_for_classes([str(digit) for digit in range(10)], spec, published.renamed)
+    names = known_words("0123456789", spec.classnames_file, published.renamed)
     return Dataset(published.name, names, train, test, template=published.template)
 
 

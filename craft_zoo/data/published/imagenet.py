@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from craft_zoo.data.classnames import read_classnames
+from craft_zoo.data.classnames import known_words, read_classnames
 from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
-from craft_zoo.data.published.layout import Classes, class_folders, words_for_classes
+from craft_zoo.data.published.layout import Classes, class_folders
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
@@ -89,7 +89,7 @@ def _dataset(
             )
     return Dataset(
         published.name,
-        words_for_classes(ids, spec, names),
+        known_words(ids, spec.classnames_file, names),
         LabelledImages.by_class(train, ids),
         LabelledImages.by_class(test, ids),
         template=published.template,

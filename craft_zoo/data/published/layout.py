@@ -1,17 +1,14 @@
-"""Helpers for readers of published data sets: required files, class names, missing images."""
+"""Helpers for readers of published data sets: required files, class folders, missing images."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from craft_zoo.data.broken import without_images
-from craft_zoo.data.classnames import read_classnames
 from craft_zoo.data.image_files import find_images, list_files
 from craft_zoo.data.load import DatasetSpec
-from craft_zoo.data.naming import composed
 from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.task import Dataset
 from craft_zoo.data.text_files import read_text
@@ -61,32 +58,6 @@ def read_lines(path: Path) -> list[str]:
         raise CraftZooError(f"{path} cannot be read ({error}): download it again") from None
     except CraftZooError as error:
         raise CraftZooError(f"{error}, or download it again") from None
-
-
-def words_for_classes(
-    raw: Sequence[str], spec: DatasetSpec, words: Mapping[str, str]
-) -> tuple[str, ...]:
-    """Words for C raw class names.
-
-    Args:
-        raw: names of the classes in the source.
-        spec: its file of class names, if given, takes precedence.
-        words: raw name → words; in other raw names, underscores become spaces.
-
-    Raises:
-        CraftZooError: the file cannot be read, or has no line for any of the classes.
-    """
-    given: dict[str, str] = {}
-    if spec.classnames_file is not None:
-        given = read_classnames(spec.classnames_file)
-        if not given.keys() & {composed(name) for name in raw}:
-            raise CraftZooError(
-                f"class names file {spec.classnames_file} has no line for any class: the first is "
-                f"called {raw[0]!r} in the data set, write '{raw[0]}<tab>words'"
-            )
-    return tuple(
-        given.get(composed(name)) or words.get(name) or name.replace("_", " ") for name in raw
-    )
 
 
 def class_folders(folder: Path) -> Classes:

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from craft_zoo.data.classnames import known_words
 from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.published.layout import (
     class_folders,
     read_lines,
     with_present_images,
-    words_for_classes,
 )
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.data.text_files import read_text
@@ -36,7 +36,7 @@ def read_split(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
 
     Raises:
         CraftZooError: the split file is malformed, images are missing, or see
-            :func:`words_for_classes`.
+            :func:`known_words`.
     """
     path = published.split_path(root)
     assert path is not None
@@ -45,7 +45,7 @@ def read_split(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     train, val, test = (_label(parts[key], folder) for key in ("train", "val", "test"))
     dataset = Dataset(
         published.name,
-        words_for_classes(names, spec, published.renamed),
+        known_words(names, spec.classnames_file, published.renamed),
         train,
         test,
         val if len(val) else None,
@@ -111,13 +111,13 @@ def read_aircraft(published: Published, root: Path, spec: DatasetSpec) -> Datase
     """FGVC-Aircraft: images in the order of the lists, classes in that of ``variants.txt``.
 
     Raises:
-        CraftZooError: a list is malformed, images are missing, or see :func:`words_for_classes`.
+        CraftZooError: a list is malformed, images are missing, or see :func:`known_words`.
     """
     names, *lists = [root / published.folder / name for name in published.lists]
     variants = [line.strip() for line in read_lines(names) if line.strip()]
     folder = os.fspath(published.image_folder(root))
     train, val, test = (_label(_read_list(path, variants), folder) for path in lists)
-    words = words_for_classes(variants, spec, published.renamed)
+    words = known_words(variants, spec.classnames_file, published.renamed)
     dataset = Dataset(published.name, words, train, test, val, published.template)
     return with_present_images(dataset, published, spec)
 
@@ -166,5 +166,5 @@ def read_resisc(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
             part += (first + np.sort(chosen)).tolist()
         first += count
     train, val, test = (images.take(np.array(part)) for part in parts)
-    names = words_for_classes(list(classes), spec, published.renamed)
+    names = known_words(list(classes), spec.classnames_file, published.renamed)
     return Dataset(published.name, names, train, test, val, published.template)

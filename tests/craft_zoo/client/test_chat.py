@@ -18,7 +18,7 @@ from craft_zoo.blackbox.base import Asked
 from craft_zoo.client import Retrying
 from craft_zoo.client.chat import Chat, ChatOptions
 from craft_zoo.client.probabilities import UNROUNDED
-from craft_zoo.client.questions import QuestionVLM
+from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 

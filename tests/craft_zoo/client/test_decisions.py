@@ -16,7 +16,7 @@ from craft_zoo.blackbox import Journal, ReplayVLM
 from craft_zoo.client import Retrying
 from craft_zoo.client.decisions import Decisions
 from craft_zoo.client.question_boxes import described, split_template
-from craft_zoo.client.questions import QuestionVLM
+from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Task
 from craft_zoo.deployed import DeployedAdapter

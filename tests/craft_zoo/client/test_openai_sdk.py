@@ -17,7 +17,7 @@ from craft_zoo.client.chat import Chat
 from craft_zoo.client.http import Http
 from craft_zoo.client.language_model import LanguageModel
 from craft_zoo.client.openai_sdk import OpenAIClient
-from craft_zoo.client.question_service import Question
+from craft_zoo.client.question_service import ImageQuestion
 from craft_zoo.client.retrying import Damaged, Transient
 from craft_zoo.errors import CraftZooError
 
@@ -235,7 +235,7 @@ def test_a_gateway_that_the_environment_names_is_a_part_of_the_name(
     environment.setenv("OPENAI_BASE_URL", f"{url}/")
     model = Chat("m")
     assert model.name == f"chat:m@{url}"
-    assert "max_tokens" in model.request(b"", [Question("Which?", (("a", ""), ("b", "")))])
+    assert "max_tokens" in model.request(b"", [ImageQuestion("Which?", (("a", ""), ("b", "")))])
     assert LanguageModel("chat:m").complete("?") == "B"
     assert requests == ["POST /v1/chat/completions"]
     for its_own in ("", "https://api.openai.com/v1/"):

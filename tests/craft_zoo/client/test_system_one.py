@@ -23,8 +23,8 @@ from craft_zoo import tune
 from craft_zoo.blackbox import load_vlm
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.files import file_of
-from craft_zoo.client.question_service import Question
-from craft_zoo.client.questions import QuestionVLM
+from craft_zoo.client.question_service import ImageQuestion
+from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.client.system_one import SystemOne, SystemOneOptions
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.errors import CraftZooError
@@ -451,9 +451,9 @@ def test_tokens_are_estimated_within_15_percent(
     model = load_vlm(transformers_server["llava"], options=options)
     assert isinstance(model, QuestionVLM)
     image = file_of(task.test.images[0])
-    statement = Question("The image shows a red square.")
-    choice = Question("Which is it?", tuple((name, f"a {name}, a pet") for name in NAMES))
-    plain = Question("Which is it?", tuple((name, "") for name in NAMES))
+    statement = ImageQuestion("The image shows a red square.")
+    choice = ImageQuestion("Which is it?", tuple((name, f"a {name}, a pet") for name in NAMES))
+    plain = ImageQuestion("Which is it?", tuple((name, "") for name in NAMES))
     for questions in ([statement], [choice], [plain], [statement, choice, plain] * 7):
         request = model.service.request(image, questions)
         expected = model.service.expected(request, image)

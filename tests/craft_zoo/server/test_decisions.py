@@ -20,8 +20,8 @@ from PIL import Image
 import craft_zoo as cz
 from craft_zoo.blackbox import VLM, load_vlm
 from craft_zoo.client import from_callable
-from craft_zoo.client.question_service import Question
-from craft_zoo.client.questions import QuestionVLM
+from craft_zoo.client.question_service import ImageQuestion
+from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
@@ -583,7 +583,7 @@ def test_our_own_clients_agree_with_the_model_in_this_process(
     # The estimate of tokens before a request is exact here.
     expected_tokens, service = [], model.service
     for count in (1, 3):
-        questions = [Question("Which?", (("cat", ""), ("dog", "a brown dog.")))] * count
+        questions = [ImageQuestion("Which?", (("cat", ""), ("dog", "a brown dog.")))] * count
         file = io.BytesIO()
         Image.new("RGB", (40, 70)).save(file, "PNG")
         request = service.request(file.getvalue(), questions)

@@ -29,7 +29,7 @@ from craft_zoo.client.paid import (
 )
 from craft_zoo.client.probabilities import UNROUNDED, decimals_of, floor_of
 from craft_zoo.client.question_boxes import NONE, ClassBox, StatementBox
-from craft_zoo.client.question_service import Question, QuestionService
+from craft_zoo.client.question_service import ImageQuestion, QuestionService
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError, RefusedError
@@ -134,10 +134,10 @@ class QuestionVLM(PaidVLM):
                     self._advise(image, part.questions)
         return usage.scaled(len(images) / SAMPLE)
 
-    def _expected(self, image: bytes, questions: Sequence[Question]) -> Usage:
+    def _expected(self, image: bytes, questions: Sequence[ImageQuestion]) -> Usage:
         return self.service.expected(self.service.request(image, questions), image)
 
-    def _advise(self, image: bytes, questions: Sequence[Question]) -> None:
+    def _advise(self, image: bytes, questions: Sequence[ImageQuestion]) -> None:
         """Log once that requests with a large image would cost much less with a smaller one."""
         if self._advised or self._side is not None:
             return
@@ -164,7 +164,7 @@ class QuestionVLM(PaidVLM):
             )
 
     def ask(
-        self, groups: Sequence[Sequence[Question]], images: ImageFiles, name: str | None
+        self, groups: Sequence[Sequence[ImageQuestion]], images: ImageFiles, name: str | None
     ) -> list[list[list[np.ndarray | None]]]:
         """Answers to several groups of questions, one of each prompt, about each of N images.
 
@@ -207,13 +207,14 @@ class QuestionVLM(PaidVLM):
                 self._describe(groups, answered[place], of_image)
         finally:
             stop.set()
-        self._count_refused(list(answered.values()), unread)
-        self._floor(list(answered.values()))
+        answers = [one for groups in answered.values() for group in groups for one in group]
+        self._count_refused(answers, unread)
+        self._floor(answers)
         return [answered[images.first[key]] for key in images.keys]
 
-    def _floor(self, answered: list[list[list[np.ndarray | None]]]) -> None:
+    def _floor(self, answers: list[np.ndarray | None]) -> None:
         """Replace the zeros in the answers of a query."""
-        known = [one for groups in answered for group in groups for one in group if one is not None]
+        known = [one for one in answers if one is not None]
         if known:
             decimals = decimals_of(np.concatenate(known))
             if decimals is not None and not self.service.rounds:
@@ -222,16 +223,13 @@ class QuestionVLM(PaidVLM):
         for one in known:
             np.maximum(one, floor_of(self.decimals), out=one)
 
-    def _count_refused(
-        self, answered: list[list[list[np.ndarray | None]]], first: Reply | None
-    ) -> None:
+    def _count_refused(self, answers: list[np.ndarray | None], first: Reply | None) -> None:
         """Count refused questions, and warn of the first one and whenever there are 10 times more.
 
         Args:
-            answered: the answers of a query.
+            answers: those of a query.
             first: its first reply with a refusal, if any.
         """
-        answers = [answer for groups in answered for group in groups for answer in group]
         self._asked += len(answers)
         if first is None:
             return
@@ -255,7 +253,7 @@ class QuestionVLM(PaidVLM):
 
     def _describe(
         self,
-        groups: Sequence[Sequence[Question]],
+        groups: Sequence[Sequence[ImageQuestion]],
         answered: Sequence[Sequence[np.ndarray | None]],
         replies: Sequence[Reply],
     ) -> None:
@@ -309,11 +307,11 @@ class QuestionVLM(PaidVLM):
 class _Part(NamedTuple):
     """The questions of a request, and how many prompts they belong to."""
 
-    questions: list[Question]
+    questions: list[ImageQuestion]
     prompts: int
 
 
-def _parts(groups: Sequence[Sequence[Question]], most: int) -> list[_Part]:
+def _parts(groups: Sequence[Sequence[ImageQuestion]], most: int) -> list[_Part]:
     """Divide groups of questions into requests; a group is split only if it is too large alone."""
     parts: list[_Part] = []
     for group in groups:
@@ -332,7 +330,7 @@ def _whole(answer: list[float] | None) -> np.ndarray | None:
     return np.array([answer[0], 1 - answer[0]] if len(answer) == 1 else answer)
 
 
-def _change(group: Sequence[Question], answers: Sequence[np.ndarray | None]) -> float:
+def _change(group: Sequence[ImageQuestion], answers: Sequence[np.ndarray | None]) -> float:
     """Mean standard deviation of an option's probability over the questions of a group."""
     found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for question, answer in zip(group, answers, strict=True):
