@@ -116,15 +116,18 @@ class Awaited:
         asked = np.zeros((0, self._dim)) if self.generation is None else self.generation
         given = np.asarray(candidates)
         # Adding 0 turns -0 into 0, which equals it.
-        open_rows = {LATE: self.ahead, ROW: dict(enumerate(asked + 0.0))}
+        waiting = [(ROW, row, each) for row, each in enumerate(asked + 0.0)]
+        waiting = [each for each in waiting if each[1] not in self.answers]
+        waiting += [(LATE, number, each + 0.0) for number, each in self.ahead.items()]
+        # Of equal candidates, one that somebody has was evaluated: if the loss went to another,
+        # nobody would tell that of the first.
+        waiting.sort(key=lambda each: self._is_unasked(each[0], each[1]))
         places: dict[bytes, list[tuple[int, int]]] = {}
-        for kind, rows in open_rows.items():
-            for place, row in reversed(rows.items()):
-                if kind == LATE or place not in self.answers:
-                    places.setdefault((row + 0.0).tobytes(), []).append((kind, place))
+        for kind, place, row in waiting:
+            places.setdefault(row.tobytes(), []).append((kind, place))
         found = []
         if given.ndim == 2 and given.dtype == np.float64:
-            found = [each.pop() for row in given + 0.0 if (each := places.get(row.tobytes()))]
+            found = [each.pop(0) for row in given + 0.0 if (each := places.get(row.tobytes()))]
         if not found or len(found) != len(given):
             same = given.shape == asked.shape
             what = "other values" if same else f"shape {given.shape}, not {asked.shape}"
@@ -133,6 +136,10 @@ class Awaited:
                 f"what ask returned, or rows of it, each once; add() takes other points"
             )
         return found
+
+    def _is_unasked(self, kind: int, place: int) -> bool:
+        """Whether nobody has a candidate; those of a generation asked as a whole count as so."""
+        return place in self.to_hand if kind == LATE else place >= self.handed
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The losses that were told of an incomplete generation."""

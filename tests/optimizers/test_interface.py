@@ -321,6 +321,31 @@ def test_all_of_the_budget_may_be_under_evaluation() -> None:
     assert optimizer.best.loss == 0
 
 
+def test_the_loss_of_one_of_equal_candidates_is_that_of_one_which_was_asked_for() -> None:
+    class Origin(Optimizer):
+        """Asks ahead for the origin, which is also the last of each generation."""
+
+        def _ask(self) -> np.ndarray:
+            return np.array([[1.0], [2.0], [3.0], [0.0]])
+
+        def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+            pass
+
+        def recommend(self) -> np.ndarray:
+            return np.zeros(1)
+
+        def _ask_ahead(self, count: int) -> np.ndarray:
+            return np.zeros((count, 1))
+
+    optimizer = Origin(1, budget=23, seed=1)
+    waiting: list[np.ndarray] = []
+    for told in range(23):
+        waiting += list(optimizer.ask(3 - len(waiting))) if len(waiting) < 3 else []
+        assert waiting, f"{told} told, and no candidate is left"
+        optimizer.tell(waiting.pop(0), 1.0)
+    assert optimizer.stop == "the budget of 23 is spent"
+
+
 def test_the_losses_told_of_an_incomplete_generation_are_in_a_snapshot() -> None:
     optimizer = create("logit-gn:popsize=5", 3, budget=30, seed=1)
     optimizer.output_loss = lambda outputs: (float(outputs @ outputs), 2 * outputs)
