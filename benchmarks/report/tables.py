@@ -25,6 +25,8 @@ _BASE = "zero-shot"
 _ESCAPED = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+    | {"<": "$<$", ">": "$>$", "|": r"\textbar{}"}  # LaTeX's own fonts have ¡, ¿ and — there
+    | {"[": "{[}", "*": "{*}"}  # at the start of a row they belong to the \\\\ of the row before
 )
 MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 
@@ -266,13 +268,13 @@ def markdown(table: pd.DataFrame) -> str:
 def write(table: pd.DataFrame, folder: Path, name: str) -> None:
     """Write ``name.csv`` and ``name.tex`` (LaTeX with booktabs)."""
     write_atomically(folder / f"{name}.csv", table.to_csv(index=False))
-    shown = pd.DataFrame(
-        {column: [text(cell, column) for cell in table[column]] for column in table}
-    )
-    style = shown.style.hide(axis="index").format(escape="latex")
-    style = style.format_index(escape="latex", axis="columns")
     aligned = "".join("l" if _is_text(table[column]) else "r" for column in table)
-    latex = style.to_latex(hrules=True, column_format=aligned)
+    lines = [f"\\begin{{tabular}}{{{aligned}}}", "\\toprule"]
+    lines += [_row([_latex(str(column)) for column in table]), "\\midrule"]
+    for row in table.itertuples(index=False):
+        cells = [text(value, column) for column, value in zip(table, row, strict=True)]
+        lines.append(_row([_latex(cell) for cell in cells]))
+    latex = "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
     write_atomically(folder / f"{name}.tex", latex)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from craft_zoo.benchmarks import Point, RunSpec, conclusions
+from craft_zoo.benchmarks import Point, RunSpec, conclusions, score_table, tidy
 from craft_zoo.benchmarks.commands import command_with_seeds
 from craft_zoo.cli.main import build_parser
 from craft_zoo.craft import CraftConfig
@@ -110,6 +110,22 @@ def test_tasks_without_a_seed_in_common_are_not_compared() -> None:
         "refine and craft (logit-gn) tie at 50.0 % on folder:a, 16 shots (1 "
     )
     assert "(1 pair of runs): take either, or run craft-zoo bench" in sentence
+
+
+def test_tasks_of_more_seeds_count_more_as_in_the_tables() -> None:
+    curves = {run("refine", seed): end(0.5) for seed in range(1, 6)}
+    curves |= {run("craft", seed): end(0.52) for seed in range(1, 6)}
+    curves |= {
+        run("refine", dataset="folder:a"): end(0.8),
+        run("craft", dataset="folder:a"): end(0.74),
+    }
+    [sentence] = conclusions(curves)
+    assert sentence.startswith(
+        "The most accurate is craft (logit-gn): 55.7 % in the mean of 6 runs on 2 tasks, "
+        "0.7 points above refine"
+    )
+    scores = score_table(tidy(curves))
+    assert scores.mean().round(4).to_dict() == {"refine": 0.55, "craft (logit-gn)": 0.5567}
 
 
 def test_equal_methods_tie_and_small_leads_are_not_zero() -> None:

@@ -157,10 +157,19 @@ def test_printable_is_one_line_that_any_file_holds(name: str) -> None:
 
 
 def test_tables_for_a_paper_are_valid_latex(tmp_path: Path) -> None:
-    write(pd.DataFrame({"data set": [r"a\b_c^d~e$f{g}&%#"], "95 %": [1.0]}), tmp_path, "t")
-    text = (tmp_path / "t.tex").read_text()
-    assert r"a\textbackslash b\_c\textasciicircum d\textasciitilde e\$f\{g\}\&\%\#" in text, text
-    assert r"95 \%" in text
+    table = pd.DataFrame({"data set": [r"a\b_c^d~e$f{g}&%#", "[<|>]*"], "95 %": [1.0, 2.0]})
+    write(table.assign(p=0.0001), tmp_path, "t")
+    assert (tmp_path / "t.tex").read_text().splitlines() == [
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r"data set & 95 \% & p \\",
+        r"\midrule",
+        r"a\textbackslash{}b\_c\textasciicircum{}d\textasciitilde{}e\$f\{g\}\&\%\#"
+        r" & 1.0 & $<$ 0.001 \\",
+        r"{[}$<$\textbar{}$>$]{*} & 2.0 & $<$ 0.001 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
 
 
 def test_tables_in_markdown_hold_any_name() -> None:
