@@ -19,6 +19,7 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.checkpoint import restore
@@ -47,7 +48,9 @@ class ConformanceError(AssertionError):
     """An optimizer violates rules; the message lists them."""
 
 
-Evaluate = Callable[[np.ndarray], tuple[np.ndarray, list[np.ndarray]]]
+Evaluate = Callable[[np.ndarray], tuple[np.ndarray, Any]]
+"""(λ, d) candidates → (λ,) losses, and the outputs that they are computed from."""
+
 Check = Callable[["Subject"], None]
 
 CHECKS: dict[str, Check] = {}
@@ -200,19 +203,14 @@ _LABELS = np.arange(12) % 3
 
 def mean_cross_entropy(logits: np.ndarray) -> tuple[float, np.ndarray]:
     """Mean cross-entropy of (12, 3) logits (:func:`classification`) and its gradient in them."""
-    gradient = np.exp(_log_softmax(logits))
+    gradient = np.exp(log_softmax(logits, axis=-1))
     gradient[np.arange(len(logits)), _LABELS] -= 1
     return float(_mean_cross_entropies(logits[None])[0]), gradient / len(logits)
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
 def _mean_cross_entropies(logits: np.ndarray) -> np.ndarray:
     """(λ,) mean cross-entropies of (λ, 12, 3) logits."""
-    of_labels = _log_softmax(logits)[:, np.arange(len(_LABELS)), _LABELS]
+    of_labels = log_softmax(logits, axis=-1)[:, np.arange(len(_LABELS)), _LABELS]
     return -np.ascontiguousarray(of_labels).mean(axis=1)
 
 
@@ -221,14 +219,14 @@ def classification(dim: int) -> Evaluate:
     rng = np.random.default_rng(7)
     weights = rng.standard_normal((dim, 12, 3))
 
-    def evaluate(candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    def evaluate(candidates: np.ndarray) -> tuple[np.ndarray, Any]:
         logits = np.tensordot(candidates, weights, axes=1)
         return _mean_cross_entropies(logits), list(logits)
 
     return evaluate
 
 
-def _quadratic(weights: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def _quadratic(weights: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, Any]:
     terms = weights * (candidates - 0.7) ** 2
     return terms.sum(axis=1), list(terms[:, None])
 
@@ -428,7 +426,7 @@ def check_bad_losses(subject: Subject) -> None:
         _require_finite(optimizer, f"after losses of {losses}")
     optimizer = subject.make(budget=subject.long_budget)
 
-    def failing(candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    def failing(candidates: np.ndarray) -> tuple[np.ndarray, Any]:
         losses, outputs = evaluate(candidates)
         failed = (np.arange(len(losses)) + optimizer.evaluations) % 10 == 9
         return np.where(failed, nan, losses), outputs
@@ -513,7 +511,7 @@ def check_noise(subject: Subject) -> None:
     (scale,) = _losses_at(noiseless, np.zeros(_DIM))
     rng = np.random.default_rng(3)
 
-    def noisy(candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    def noisy(candidates: np.ndarray) -> tuple[np.ndarray, Any]:
         losses, outputs = noiseless(candidates)
         return losses + _NOISE * scale * rng.standard_normal(len(losses)), outputs
 
@@ -564,13 +562,12 @@ def check_foreign_points(subject: Subject) -> None:
         unchanged = optimizer.evaluations == before
         _require(unchanged, "points given to add count as evaluations: count none in _tell_added")
 
+    def evaluate_after_adding(candidates: np.ndarray) -> tuple[np.ndarray, Any]:
+        add()
+        return evaluate(candidates)
+
     add()  # before the first ask
-    asked = 0
-    while not optimizer.stop:
-        candidates = optimizer.ask()
-        add()  # between ask and tell
-        asked += len(candidates)
-        optimizer.tell(candidates, *evaluate(candidates))
+    asked = len(subject.run(optimizer, evaluate_after_adding))  # between ask and tell
     _require(
         asked == optimizer.evaluations <= optimizer.budget,
         f"with points from elsewhere it asked for {asked} candidates with a budget of "
@@ -686,21 +683,18 @@ def check_outputs(subject: Subject) -> None:
 
     An optimizer that declares it must raise OptimizerError in a tell without outputs.
     """
-    optimizer, evaluate, asked = subject.make(), classification(_DIM), []
-    while not optimizer.stop:
-        candidates = optimizer.ask()
-        asked.append(candidates)
-        try:
-            optimizer.tell(candidates, evaluate(candidates)[0])
-        except OptimizerError:
-            if optimizer.learns_from_outputs:
-                return
-            raise
+    optimizer, evaluate = subject.make(), classification(_DIM)
+    try:
+        asked = subject.run(optimizer, lambda candidates: (evaluate(candidates)[0], None))
+    except OptimizerError:
+        if optimizer.learns_from_outputs:
+            return
+        raise
     _require(
         not optimizer.learns_from_outputs,
         "it declares learns_from_outputs, but tell accepts a call without outputs",
     )
-    same = np.array_equal(np.concatenate(asked), subject.run(subject.make()))
+    same = np.array_equal(asked, subject.run(subject.make()))
     _require(same, "it learns from outputs: declare learns_from_outputs = True")
 
 
