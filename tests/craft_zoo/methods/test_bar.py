@@ -13,7 +13,6 @@ from craft_zoo.blackbox import VLM, BlackBox, ImageSet
 from craft_zoo.blackbox.base import Progress
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.images import ImageSource, open_image
-from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, bar, get_method, read_settings
 from craft_zoo.methods.bar import Framed, Program, focal_loss, learning_rate, one_sided
 from craft_zoo.openclip import OpenCLIP
@@ -133,36 +132,3 @@ def test_a_query_is_one_program_on_one_batch(tiny_vlm: OpenCLIP, small_task: Tas
     found = solution.logits(problem.box, problem.images)
     assert found.shape == (20, 10)
     assert not np.array_equal(found, first.solution.logits(problem.box, problem.images))
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"inner": 16},
-        {"directions": 2},
-        {"distance": 1.0},
-        {"lr": 1.0},
-        {"last_lr": 1.0},
-        {"gamma": 0.0},
-        {"batch": 4},
-        {"augmented": False},
-    ],
-)
-def test_each_setting_counts(given: dict[str, Any], tiny_vlm: OpenCLIP, small_task: Task) -> None:
-    ends = []
-    for settings in ({}, given):
-        *_, end = get_method("bar")(problem_of(tiny_vlm, small_task, 12, **settings))
-        solution = end.solution
-        assert isinstance(solution, Framed)
-        ends.append(solution.parameters)
-    assert not np.array_equal(*ends)
-
-
-def test_wrong_settings_are_named(tiny_vlm: OpenCLIP, small_task: Task) -> None:
-    for given, message in (
-        ({"inner": 1000}, "bar.inner must be from 1 to"),
-        ({"directions": 0}, "bar.directions must be at least 1, not 0"),
-        ({"directions": 12}, "a step of bar takes 13 queries, more than the budget of 12"),
-    ):
-        with pytest.raises(CraftZooError, match=message):
-            next(get_method("bar")(problem_of(tiny_vlm, small_task, 12, **given)))

@@ -123,23 +123,3 @@ def test_it_is_above_zero_shot(vlm: OpenCLIP, digits: Dataset, small_task: Task)
     assert step.train_accuracy > 0.5
     with pytest.raises(CraftZooError, match=r"sells no vectors: .* lfa-local"):
         get_method("lfa")(problem)
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"iterations": 3},
-        {"beta": 0.3},
-        pytest.param({"beta": None}, marks=pytest.mark.slow),
-        {"lr": 0.1},
-        {"crops": True},
-    ],
-)
-def test_each_setting_counts(given: dict[str, Any], tiny_vlm: OpenCLIP, small_task: Task) -> None:
-    ends = []
-    for settings in ({}, given):
-        every = {"iterations": 5, "crops": False, "beta": 0.9} | settings
-        [step] = get_method("lfa-local")(problem_of(tiny_vlm, small_task, **every))
-        assert isinstance(step.solution, Aligned)
-        ends.append(step.solution.weight)
-    assert not np.array_equal(*ends)

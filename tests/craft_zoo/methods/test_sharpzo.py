@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from craft_zoo import Adapter, optimizers, tune
+from craft_zoo import optimizers
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.augment import View
-from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, read_settings
 from craft_zoo.methods.released import TABLE, ReleasedSettings
 from craft_zoo.methods.sharpzo import Descent, Mask, coordinatewise, movable, uphill
@@ -137,53 +135,3 @@ def test_the_parts_share_the_budget(tiny_vlm: OpenCLIP, small_task: Task) -> Non
     problem = problem_of(tiny_vlm, small_task, 100, mask="none")
     *_, end = get_method("sharpzo")(problem)
     assert end.queries == 100
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"sigma": 1.0},
-        {"rho": 50.0},
-        {"generations": 1},
-        {"distance": 0.1},
-        {"lr": 0.1},
-        {"mask": "lowest"},
-        {"mask": "none"},
-        {"ratio": 0.5},
-        {"interval": 2},
-        {"estimate": "summed"},
-        {"popsize": 6},
-        {"dim": 6},
-    ],
-)
-def test_each_setting_counts(given: dict[str, Any], tiny_vlm: OpenCLIP, small_task: Task) -> None:
-    ends = []
-    for settings in ({}, given):
-        *_, end = get_method("sharpzo")(problem_of(tiny_vlm, small_task, 60, **settings))
-        ends.append(end.solution.prompt)
-    assert not np.array_equal(*ends)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"dim": 50}, "a generation of sharpzo takes 104 queries, more than the budget of 60"),
-        ({"popsize": 0}, "sharpzo.popsize must be at least 1, not 0"),
-        ({"ratio": 2.0}, r"sharpzo.ratio must be in \[0, 1\], not 2.0"),
-    ],
-)
-def test_wrong_settings_are_named(
-    given: dict[str, Any], message: str, tiny_vlm: OpenCLIP, small_task: Task
-) -> None:
-    problem = problem_of(tiny_vlm, small_task, 60, **given)
-    with pytest.raises(CraftZooError, match=message):
-        next(get_method("sharpzo")(problem))
-    assert problem.meter.queries == 0
-
-
-def test_its_context_is_deployed(tiny_vlm: OpenCLIP, small_task: Task, tmp_path: Path) -> None:
-    config = read_settings({f"sharpzo.{name}": value for name, value in SMALL.items()})
-    tuned = tune(tiny_vlm, small_task, method="sharpzo", budget=60, config=config)
-    tuned.adapter.save(tmp_path / "sharpzo.adapter")
-    adapter = Adapter.load(tmp_path / "sharpzo.adapter")
-    assert adapter.predict(tiny_vlm, small_task.test.images[:3]).shape == (3, 10)

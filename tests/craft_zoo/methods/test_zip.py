@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from craft_zoo import Adapter, tune
 from craft_zoo.blackbox import as_template
 from craft_zoo.data import Task
-from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, read_settings
 from craft_zoo.methods.batches import batches
 from craft_zoo.methods.zip import Fastfood, LowRankTokens, hadamard
@@ -125,25 +122,3 @@ def test_a_query_is_one_context_on_one_batch(tiny_vlm: OpenCLIP, small_task: Tas
     assert problem.template == as_template("X X X X X X X X")
     assert np.shape(steps[-1].solution.prompt) == (8, problem.initial_context.shape[1])
     assert not np.array_equal(steps[0].solution.prompt, steps[-1].solution.prompt)
-    with pytest.raises(CraftZooError, match="batch must be at least 1, not 0"):
-        next(get_method("zip")(open_problem(tiny_vlm, small_task, 25, batch=0)))
-
-
-@pytest.mark.parametrize("given", [{"pairs": 2}, {"a": 0.1}, {"c": 0.1}, {"augmented": False}])
-def test_each_setting_counts(
-    given: dict[str, object], tiny_vlm: OpenCLIP, small_task: Task
-) -> None:
-    ends = []
-    for settings in ({}, given):
-        *_, end = get_method("zip")(open_problem(tiny_vlm, small_task, 20, **settings))
-        ends.append(end.solution.prompt)
-    assert not np.array_equal(*ends)
-
-
-def test_its_context_is_deployed(tiny_vlm: OpenCLIP, small_task: Task, tmp_path: Path) -> None:
-    tuned = tune(tiny_vlm, small_task, method="zip", budget=10)
-    tuned.adapter.save(tmp_path / "zip.adapter")
-    adapter = Adapter.load(tmp_path / "zip.adapter")
-    assert adapter.init == as_template("X X X X X X X X")
-    predicted = adapter.predict(tiny_vlm, small_task.test.images[:3])
-    assert predicted.shape == (3, 10)

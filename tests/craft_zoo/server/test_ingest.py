@@ -75,6 +75,7 @@ def test_equal_files_are_decoded_and_encoded_once(
     answer = decode_array(ann.score(classifier, id, ["{}"]).content)
     assert answer.shape == (1, 5, 3)
     assert (answer[0, 0] == answer[0, 2]).all()
+    assert not (answer[0, 0] == answer[0, 1]).all()
 
 
 def test_accounts_take_turns_in_having_images_decoded(

@@ -17,7 +17,6 @@ from PIL import Image
 
 from craft_zoo.protocol import (
     DIGEST_HEADER,
-    decode_array,
     encode_array,
     encode_files,
 )
@@ -116,21 +115,6 @@ def test_images_must_be_those_that_were_announced(
     for names in (["x"], [], "abc", [hashlib.sha256(good).hexdigest().upper()]):
         response = ann.send("POST", "/v1/image-sets", json={"images": names})
         assert "images" in refused(response, 422, "bad_request")
-
-
-def test_equal_images_are_sent_once(
-    serve: Callable[..., Any], good: bytes, png: Callable[..., bytes]
-) -> None:
-    ann = serve().ann
-    answer = ann.announce([good, png(1), good])
-    assert answer["missing"] == [0, 1]
-    assert ann.put(answer["id"], {0: good}).json() == {"missing": [1]}
-    assert ann.put(answer["id"], {1: png(1), 2: good}).json() == {"missing": []}
-    classifier = ann.classifier()
-    context = ann.initial_context(classifier)[None]
-    scores = decode_array(ann.score(classifier, answer["id"], context).content)
-    assert np.array_equal(scores[0, 0], scores[0, 2])
-    assert not np.array_equal(scores[0, 0], scores[0, 1])
 
 
 def npy(array: np.ndarray, **options: Any) -> bytes:
