@@ -29,15 +29,15 @@ class Admission:
 
     Attributes:
         arriving: time limits of the request bodies that are arriving.
-        begun: number of the server's slots that are taken.
+        slots_taken: number of the server's slots that are taken.
         held: bytes of all requests and answers.
         most: maximum bytes of one account, see :attr:`Limits.held_each`.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self.most = limits, limits.held_each
-        self._inside: Counter[str] = Counter()
-        self.begun = 0
+        self._by_account: Counter[str] = Counter()
+        self.slots_taken = 0
         self.arriving: set[asyncio.Timeout] = set()
         self._lock = threading.Lock()
         self._held_each: Counter[str] = Counter()
@@ -45,9 +45,9 @@ class Admission:
         self.held = 0
 
     @property
-    def inside(self) -> int:
+    def in_progress(self) -> int:
         """Number of requests in progress, including those whose bodies are still arriving."""
-        return self._inside.total()
+        return self._by_account.total()
 
     @contextmanager
     def enter(self, account: str) -> Iterator[Reservation]:
@@ -56,17 +56,17 @@ class Admission:
         Raises:
             Refusal: all slots are taken.
         """
-        if self._inside[account] >= self._limits.waiting_each:
-            raise busy(f"{self._inside[account]} requests of this account are under way")
-        self.check_places()
-        self._inside[account] += 1
+        if self._by_account[account] >= self._limits.waiting_each:
+            raise busy(f"{self._by_account[account]} requests of this account are under way")
+        self.check_slots()
+        self._by_account[account] += 1
         reservation = Reservation(self, account)
         try:
             yield reservation
         finally:
-            self._inside[account] -= 1
-            self._inside += Counter()  # removes accounts whose count is zero
-            self.begun -= reservation.is_begun
+            self._by_account[account] -= 1
+            self._by_account += Counter()  # removes accounts whose count is zero
+            self.slots_taken -= reservation.has_slot
             self.release(account, reservation.bytes)
 
     def hold(self, account: str, size: int) -> None:
@@ -90,7 +90,7 @@ class Admission:
             self._held_each[account] -= size
             self._held_each += Counter()
 
-    def hurry(self) -> None:
+    def shorten_timeouts(self) -> None:
         """Limit bodies that are arriving to two more seconds, as the server is being stopped."""
         ends = asyncio.get_running_loop().time() + _LAST_SECONDS
         for limit in self.arriving:
@@ -101,14 +101,14 @@ class Admission:
         """The account's lock. Holding it for each part of the work lets accounts alternate."""
         return self._turns.setdefault(account, asyncio.Lock())
 
-    def check_places(self) -> None:
+    def check_slots(self) -> None:
         """Check that one of the server's slots is free.
 
         Raises:
             Refusal: all slots are taken.
         """
-        if self.begun >= self._limits.waiting:
-            raise busy(f"{self.begun} requests are under way")
+        if self.slots_taken >= self._limits.waiting:
+            raise busy(f"{self.slots_taken} requests are under way")
 
 
 class Reservation:
@@ -117,24 +117,24 @@ class Reservation:
     Attributes:
         admission: the admission control that made it.
         bytes: number of bytes held.
-        is_begun: whether the body is complete and the request holds one of the server's slots.
+        has_slot: whether the body is complete and the request holds one of the server's slots.
     """
 
     def __init__(self, admission: Admission, account: str) -> None:
         self.admission, self._account = admission, account
         self.bytes = 0
-        self.is_begun = False
+        self.has_slot = False
 
-    def begin(self) -> None:
+    def take_slot(self) -> None:
         """Take one of the server's slots once the body is complete.
 
         Raises:
             Refusal: all slots are taken.
         """
-        if not self.is_begun:
-            self.admission.check_places()
-            self.admission.begun += 1
-            self.is_begun = True
+        if not self.has_slot:
+            self.admission.check_slots()
+            self.admission.slots_taken += 1
+            self.has_slot = True
 
     def add(self, size: int) -> None:
         """Reserve more bytes, see :meth:`Admission.hold`.

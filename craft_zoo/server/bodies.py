@@ -66,7 +66,7 @@ async def read_body(
             ErrorCode.BAD_DIGEST,
             f"the body does not match its {DIGEST_HEADER}: send it again",
         )
-    reservation.begin()
+    reservation.take_slot()
     return body.getvalue()  # CPython returns the buffer without a copy
 
 

@@ -145,7 +145,7 @@ class Service:
         """Refuse new requests; those in progress continue. May be called by a signal handler."""
         self.is_closing = True
         if self.is_ready:
-            self._loop.call_soon_threadsafe(self.admission.hurry)
+            self._loop.call_soon_threadsafe(self.admission.shorten_timeouts)
 
     async def stop(self) -> None:
         """Stop. Requests still in progress after the grace period are refused and not billed."""

@@ -23,7 +23,7 @@ class ServeSettings:
         state: folder of the bills and stored answers; None: they are kept in memory only.
         answers: whether scores are logits or log-probabilities.
         top_k: number of largest scores of each row that are returned unchanged, see
-            :func:`craft_zoo.server.responses.scores_to_return`; None: all.
+            :func:`craft_zoo.server.returned_scores.scores_to_return`; None: all.
         max_batch: maximum number of texts (prompts × classes), or of images to classify, for which
             several requests share one call; 1: each request has a call of its own.
         limits: limits on requests and memory.

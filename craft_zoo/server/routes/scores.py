@@ -14,7 +14,7 @@ from craft_zoo.server.billing import Bill
 from craft_zoo.server.call import BINARY, JSON, Call, Caller
 from craft_zoo.server.errors import Refusal
 from craft_zoo.server.prompts import read_contexts, read_templates
-from craft_zoo.server.responses import scores_to_return
+from craft_zoo.server.returned_scores import scores_to_return
 from craft_zoo.server.routes.common import BinaryResponse, Id, Key, errors, guarded, takes
 from craft_zoo.server.schemas import BINARY_BODY, Templates, json_body
 from craft_zoo.server.service import Prepared, Service

@@ -17,7 +17,7 @@ from craft_zoo.server.billing import Bill
 from craft_zoo.server.call import Call
 from craft_zoo.server.errors import Refusal, bad
 from craft_zoo.server.ingest import check_images, image_of
-from craft_zoo.server.responses import log_softmax, scores_to_return
+from craft_zoo.server.returned_scores import log_softmax, scores_to_return
 from craft_zoo.server.service import Prepared, Service
 from craft_zoo.server.settings import ServeSettings
 from craft_zoo.server.typed_questions import (

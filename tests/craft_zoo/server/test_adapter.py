@@ -28,6 +28,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.network import Refiner
+from craft_zoo.server.worker import Job, whole
 from craft_zoo.solution import Solution
 
 NAMES = ("cat", "dog", 'red "square" ß')
@@ -296,24 +297,28 @@ class Counting(WrappedVLM):
 
 
 def test_parallel_clients_share_calls_and_get_the_adapters_answers(
-    serve: Serve, tiny_vlm: OpenCLIP, png: Png
+    serve: Serve, tiny_vlm: OpenCLIP, png: Png, wait_for: Callable[..., None]
 ) -> None:
-    files, adapter = [png(seed) for seed in range(48)], adapter_of(tiny_vlm, "craft")
+    files, adapter = [png(seed) for seed in range(16)], adapter_of(tiny_vlm, "craft")
     expected = adapter.predict(tiny_vlm, [opened(file) for file in files])
-    for max_batch in (1024, 1):
+    for max_batch, calls in ((1024, [16]), (1, [1] * 16)):
         model = Counting(tiny_vlm)
         served = serve(model, adapter=DeployedAdapter(adapter, tiny_vlm), max_batch=max_batch)
         model.calls.clear()
+        hold, worker = Event(), served.service._worker
+        worker.submit(Job("", "hold", whole(lambda hold=hold: hold.wait(10))))
         with ThreadPoolExecutor(16) as pool:
             users = [(served.ann, served.bob)[place % 2] for place in range(len(files))]
-            answers = [each.json() for each in pool.map(classify, users, files)]
-        assert np.allclose(rows_of(answers), expected, atol=1e-5)
-        assert sum(model.calls) == 48
-        assert (len(model.calls) < 24) == (max_batch == 1024)
+            answers = pool.map(classify, users, files)
+            wait_for(lambda worker=worker: worker.waiting == len(files))
+            hold.set()
+            found = rows_of([each.json() for each in answers])
+        assert np.allclose(found, expected, atol=1e-5)
+        assert model.calls == calls
         text = served.client.get("/metrics").text
-        assert "craft_zoo_batch_images_sum 48.0" in text
+        assert "craft_zoo_batch_images_sum 16.0" in text
         assert 'craft_zoo_model_seconds_total{kind="classes"}' in text
-        assert 'craft_zoo_predictions_total{account="ann"} 24.0' in text
+        assert 'craft_zoo_predictions_total{account="ann"} 8.0' in text
 
 
 def test_a_call_has_a_limited_number_of_images(serve: Serve, tiny_vlm: OpenCLIP, png: Png) -> None:

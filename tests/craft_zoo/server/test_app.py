@@ -245,7 +245,7 @@ def test_requests_that_wait_are_scored_in_one_call(
             pool.submit(user.score, classifier, images, contexts[at : at + 2], f"k{at}")
             for at, (user, classifier, images) in zip((1, 3, 5, 7), places * 2, strict=True)
         ]
-        wait_for(lambda: served.service.admission.inside == 5)
+        wait_for(lambda: served.service.admission.in_progress == 5)
         wait_for(lambda: "craft_zoo_queue_length 4.0" in served.client.get("/metrics").text)
         slow.go.set()
         answers = [decode_array(each.result().content) for each in (first, *asked)]
@@ -358,7 +358,7 @@ def test_large_answers_are_sent_in_pieces_and_held_until_they_are_gone(
     contexts = np.stack([ann.initial_context(classifier)] * 40)
     answer = ann.score(classifier, images, contexts, "large").content
     assert len(answer) > 4 * 30 * 100 * 40
-    assert admission.held == admission.inside == 0
+    assert admission.held == admission.in_progress == 0
     sent: list[tuple[int, int, bool]] = []
 
     async def replay() -> bytes:
@@ -397,7 +397,7 @@ def test_large_answers_are_sent_in_pieces_and_held_until_they_are_gone(
     assert len(sent) == 3  # the head, and two pieces
     assert [more for *_, more in sent] == [False, True, False]
     assert all(held >= len(answer) for _, held, _ in sent)
-    assert admission.held == admission.inside == 0
+    assert admission.held == admission.in_progress == 0
 
 
 def test_one_bad_request_in_a_batch_harms_no_other(
@@ -487,12 +487,12 @@ def test_too_many_requests_at_once_are_asked_to_come_back(
     slow.go.clear()
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(ann.score, classifier, images, context, f"{i}") for i in (1, 2)]
-        wait_for(lambda: served.service.admission.inside == 2)
+        wait_for(lambda: served.service.admission.in_progress == 2)
         response = ann.score(classifier, images, context, "3")
         assert "2 requests of this account" in refused(response, 503, "busy")
         assert response.headers["Retry-After"] == "1"
         asked.append(pool.submit(bob.score, bobs, images_of_bob, context, "1"))
-        wait_for(lambda: served.service.admission.inside == 3)
+        wait_for(lambda: served.service.admission.in_progress == 3)
         poor = served.poor.send("POST", "/v1/classifiers", json={"classnames": ["x"]})
         assert "3 requests are under way" in refused(poor, 503, "busy")
         slow.go.set()

@@ -303,9 +303,9 @@ def test_keys_rates_and_busy_servers_are_in_openais_form(
     assert response.status_code == 429
     assert response.json()["error"]["code"] == "rate_limit_exceeded"
     assert int(response.headers["Retry-After"]) >= 1
-    served.service.admission.begun = 1
+    served.service.admission.slots_taken = 1
     response = served.bob.send("POST", DECISIONS, json=body)
-    served.service.admission.begun = 0
+    served.service.admission.slots_taken = 0
     assert response.status_code == 503
     error = response.json()["error"]
     assert (error["type"], error["code"]) == ("server_error", "busy")

@@ -89,9 +89,9 @@ def test_accounts_take_turns_in_having_images_decoded(
         first = pool.submit(served.ann.put, big, dict(enumerate(many[:3])))
         wait_for(lambda: len(decoded.names) == 1)
         more = pool.submit(served.ann.put, big, {3: many[3], 4: many[4]})
-        wait_for(lambda: served.service.admission.inside == 2)
+        wait_for(lambda: served.service.admission.in_progress == 2)
         other = pool.submit(served.bob.put, small, dict(enumerate(few)))
-        wait_for(lambda: served.service.admission.inside == 3)
+        wait_for(lambda: served.service.admission.in_progress == 3)
         wait_for(lambda: served.service._decoder._work_queue.qsize() == 1)
         decoded.go.set()
         assert other.result().json() == {"missing": []}

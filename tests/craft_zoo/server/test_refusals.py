@@ -248,7 +248,7 @@ def test_bodies_must_come_whole_plain_and_not_too_large(
     headers = {"Idempotency-Key": "k", "Content-Type": "application/x-pickle"}
     url = f"/v1/classifiers/x/scores?images={id}"
     refused(ann.send("POST", url, content=b"x", headers=headers), 415, "unsupported")
-    assert served.service.admission.inside == 0
+    assert served.service.admission.in_progress == 0
     assert ann.put(id, {0: good}).json() == {"missing": []}
 
 
@@ -358,7 +358,7 @@ def test_a_thousand_bad_requests_leave_the_server_healthy(
         statuses.add(ann.score(classifier, images, bodies[number % 4]).status_code)
     assert statuses == {400, 422}
     assert served.client.get("/readyz").status_code == 200
-    assert served.service.admission.inside == 0
+    assert served.service.admission.in_progress == 0
     assert served.service.admission.held == 0
     assert ann.score(classifier, images, context[None]).is_success
     assert ann.usage()["requests"] == 1

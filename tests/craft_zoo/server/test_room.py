@@ -26,7 +26,7 @@ from craft_zoo.server.admission import Admission
 from craft_zoo.server.bodies import parse, read_body
 from craft_zoo.server.caches import AccountCache, AccountImages
 from craft_zoo.server.errors import Refusal
-from craft_zoo.server.responses import log_softmax, scores_to_return
+from craft_zoo.server.returned_scores import log_softmax, scores_to_return
 from craft_zoo.server.schemas import (
     Announcement,
     Opening,
@@ -137,7 +137,7 @@ def test_a_body_is_in_memory_once() -> None:
 
         assert peak(lambda: asyncio.run(read())) < 1.3 * 32 * MEGABYTE
         assert load.bytes == admission.held == 32 * MEGABYTE
-        assert load.is_begun
+        assert load.has_slot
 
 
 def test_files_of_a_body_are_copied_once() -> None:
@@ -181,16 +181,16 @@ def test_bodies_that_come_slowly_take_nobodys_place() -> None:
                 stack.enter_context(admission.enter(account))
         loads = [stack.enter_context(admission.enter(account)) for account in "deffg"]
         for load in loads[:4]:
-            load.begin()
+            load.take_slot()
         with pytest.raises(Refusal, match="4 requests are under way"):
-            loads[4].begin()
+            loads[4].take_slot()
         with pytest.raises(Refusal, match="4 requests are under way"):
             stack.enter_context(admission.enter("h"))
-        assert admission.inside == 14
-    assert admission.inside == admission.held == 0
+        assert admission.in_progress == 14
+    assert admission.in_progress == admission.held == 0
     with admission.enter("h") as load:
-        load.begin()
-        load.begin()  # which it has done already
+        load.take_slot()
+        load.take_slot()  # which it has done already
 
 
 def test_an_account_has_a_share_of_the_memory() -> None:

@@ -18,7 +18,7 @@ from craft_zoo.client.callables import from_callable
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import BILLED_HEADER, decode_array
-from craft_zoo.server.responses import log_softmax, scores_to_return
+from craft_zoo.server.returned_scores import log_softmax, scores_to_return
 from craft_zoo.server.worker import Job, whole
 
 CLASSNAMES = ["cat", "dog", "red square"]

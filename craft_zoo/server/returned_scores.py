@@ -1,4 +1,4 @@
-"""Log-softmax and top-k truncation of responses."""
+"""The scores that clients receive: log-softmax, and the largest scores alone."""
 
 from __future__ import annotations
 
