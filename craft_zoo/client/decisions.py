@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
@@ -11,7 +10,13 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import Reply, data_url
-from craft_zoo.client.question_service import ImageQuestion, Limits, request_usage
+from craft_zoo.client.question_service import (
+    ImageQuestion,
+    Limits,
+    probabilities,
+    probability,
+    request_usage,
+)
 from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 
@@ -78,33 +83,6 @@ def _decoded(question: ImageQuestion, answer: dict[str, Any]) -> list[float] | N
         return [probability(answer["probability"])]
     by_value = {one["value"]: one["probability"] for one in answer["probabilities"]}
     return probabilities(question, by_value)
-
-
-def probabilities(question: ImageQuestion, by_value: Mapping[str, Any]) -> list[float]:
-    """The probabilities of a question's options, in their order.
-
-    Args:
-        question: with options.
-        by_value: the probabilities in the answer.
-
-    Raises:
-        KeyError, TypeError, ValueError: they are not those of the options.
-    """
-    if len(by_value) != len(question.options):
-        raise ValueError(f"{len(by_value)} probabilities for {len(question.options)} options")
-    return [probability(by_value[value]) for value, _ in question.options]
-
-
-def probability(value: Any) -> float:
-    """A value that must be a probability, up to rounding.
-
-    Raises:
-        ValueError: it is none.
-    """
-    number = float(value)
-    if not math.isfinite(number) or not -1e-3 <= number <= 1.001:
-        raise ValueError(f"{number:g} is not a probability")
-    return min(max(number, 0.0), 1.0)
 
 
 @register_model(Decisions.scheme)

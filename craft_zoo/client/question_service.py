@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,33 @@ def request_usage(input_tokens: Any, output_tokens: Any) -> Usage:
     """
     tokens = token_count(input_tokens), token_count(output_tokens)
     return Usage(requests=1, images=1, input_tokens=tokens[0], output_tokens=tokens[1])
+
+
+def probabilities(question: ImageQuestion, by_value: Mapping[str, Any]) -> list[float]:
+    """The probabilities of a question's options, in their order.
+
+    Args:
+        question: with options.
+        by_value: the probabilities in the answer.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are not those of the options.
+    """
+    if len(by_value) != len(question.options):
+        raise ValueError(f"{len(by_value)} probabilities for {len(question.options)} options")
+    return [probability(by_value[value]) for value, _ in question.options]
+
+
+def probability(value: Any) -> float:
+    """A value that must be a probability, up to rounding.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = float(value)
+    if not math.isfinite(number) or not -1e-3 <= number <= 1.001:
+        raise ValueError(f"{number:g} is not a probability")
+    return min(max(number, 0.0), 1.0)
 
 
 @dataclass(frozen=True)

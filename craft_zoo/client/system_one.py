@@ -14,11 +14,17 @@ from typing import Any, Literal
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
-from craft_zoo.client.decisions import probabilities, probability
 from craft_zoo.client.failures import reading, status_failure, useless
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import Reply, data_url, media_type
-from craft_zoo.client.question_service import ImageQuestion, Limits, QuestionService, request_usage
+from craft_zoo.client.question_service import (
+    ImageQuestion,
+    Limits,
+    QuestionService,
+    probabilities,
+    probability,
+    request_usage,
+)
 from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.client.services import ServiceOptions, address, open_service
 from craft_zoo.protocol import IDEMPOTENCY_HEADER

@@ -112,7 +112,7 @@ class Call:
 
 
 async def _call_of(request: Request) -> Call:
-    return Call(request)
+    return Call(request)  # FastAPI would call the class itself in another thread
 
 
 Caller = Annotated[Call, Depends(_call_of)]

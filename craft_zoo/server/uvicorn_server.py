@@ -17,22 +17,52 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.server.billing import State
 from craft_zoo.server.connection import connections_with
 from craft_zoo.server.logs import log_to
+from craft_zoo.server.service import Service
 
 Listening = Callable[[str], None]
 """Called with the server's URL once it listens."""
 
-# Keep-alive timeout. It exceeds that of proxies (nginx 60, Caddy 120), which could otherwise send a
+# It exceeds the time of proxies (nginx 60, Caddy 120), which could otherwise send a
 # request into a connection that is being closed.
-_REST_SECONDS = 150
+_KEEP_ALIVE_SECONDS = 150
 _BACKLOG = 128  # connections that wait to be accepted
 
 
 class Server(uvicorn.Server):
-    """uvicorn server that refuses new requests once it is signalled to stop."""
+    """uvicorn server of an app, which refuses new requests once it is signalled to stop.
 
-    def __init__(self, config: uvicorn.Config, listening: Listening = lambda _: None) -> None:
-        super().__init__(config)
+    Args:
+        app: see :func:`craft_zoo.server.create_app`.
+        port: port to listen on; 0: a free one.
+        grace: seconds in which requests in progress may finish when the server is stopped.
+        listening: see :data:`Listening`.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        grace: float,
+        listening: Listening = lambda _: None,
+    ) -> None:
+        self._service: Service = app.state.service
         self._listening = listening
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            # Explicitly h11, which limits the size of request headers; httptools does not.
+            http=connections_with(self._service.settings.limits),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=max(1, round(grace)),
+        )
+        super().__init__(config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
@@ -43,38 +73,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See uvicorn."""
-        service = getattr(getattr(self.config.app, "state", None), "service", None)
-        if service is not None:
-            service.close()
+        self._service.close()
         super().handle_exit(sig, frame)
-
-
-def server_of(
-    app: FastAPI, host: str, port: int, grace: float, listening: Listening = lambda _: None
-) -> Server:
-    """Create the server of an app.
-
-    Args:
-        app: see :func:`craft_zoo.server.create_app`.
-        port: port to listen on; 0: a free one.
-        grace: seconds in which requests in progress may finish when the server is stopped.
-        listening: see :data:`Listening`.
-    """
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        # Explicitly h11, which limits the size of request headers; httptools does not.
-        http=connections_with(app.state.service.settings.limits),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=_REST_SECONDS,
-        timeout_graceful_shutdown=max(1, round(grace)),
-    )
-    return Server(config, listening)
 
 
 def run(
@@ -85,7 +85,7 @@ def run(
     grace: float = 60.0,
     listening: Listening = lambda _: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, and log to standard error; see :func:`server_of`.
+    """Serve until SIGINT or SIGTERM, and log to standard error; see :class:`Server`.
 
     Raises:
         CraftZooError: the server cannot be started.
@@ -95,7 +95,7 @@ def run(
     log_to(sys.stderr)
     # Images that large are refused in any case; as a warning, they would only clutter the log.
     warnings.simplefilter("error", Image.DecompressionBombWarning)
-    server = server_of(app, host, port, grace, listening)
+    server = Server(app, host, port, grace, listening)
     # uvicorn handles these signals and then raises them again for the previous handlers.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

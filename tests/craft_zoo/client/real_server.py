@@ -17,7 +17,7 @@ from craft_zoo.server import (
     create_app,
     new_account,
 )
-from craft_zoo.server.uvicorn_server import Server, server_of
+from craft_zoo.server.uvicorn_server import Server
 
 
 class RealServer:
@@ -58,7 +58,7 @@ class RealServer:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> RealServer:
-        self._server: Server = server_of(
+        self._server: Server = Server(
             create_app(self._vlm, self._settings, adapter=self._adapter),
             "127.0.0.1",
             self.port,

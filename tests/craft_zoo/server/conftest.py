@@ -39,7 +39,7 @@ from craft_zoo.server import (
     create_app,
 )
 from craft_zoo.server.accounts import key_hash
-from craft_zoo.server.uvicorn_server import Server, server_of
+from craft_zoo.server.uvicorn_server import Server
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 CLASSNAMES = ["cat", "dog", "red square"]
@@ -238,7 +238,7 @@ def listening(
     @contextmanager
     def listen(app: Any) -> Iterator[tuple[str, Server]]:
         addresses: list[str] = []
-        server = server_of(app, "127.0.0.1", 0, 10, addresses.append)
+        server = Server(app, "127.0.0.1", 0, 10, addresses.append)
         thread = threading.Thread(target=server.run)
         thread.start()
         try:
