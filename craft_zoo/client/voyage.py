@@ -10,7 +10,7 @@ import numpy as np
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.client.paid import data_url
 from craft_zoo.client.vector_service import Input, VectorService, indexed
-from craft_zoo.client.vectors import EmbeddingsVLM, open_vectors
+from craft_zoo.client.vector_vlm import EmbeddingsVLM, open_vectors
 
 
 class Voyage(VectorService):

@@ -19,7 +19,7 @@ from craft_zoo.blackbox import Journal, Price, ReplayVLM, Usage
 from craft_zoo.blackbox.base import Asked
 from craft_zoo.client import Retrying
 from craft_zoo.client.embeddings import Embeddings, EmbeddingsOptions
-from craft_zoo.client.vectors import EmbeddingsVLM
+from craft_zoo.client.vector_vlm import EmbeddingsVLM
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Task
 from craft_zoo.data.images import open_image
@@ -380,7 +380,7 @@ def test_a_server_keeps_the_vectors_of_its_last_images_alone(
     paid_server: Any, small_task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server of an adapter grew by 30 KB with each image that it classified."""
-    monkeypatch.setattr("craft_zoo.client.vectors._PASSING", 2)
+    monkeypatch.setattr("craft_zoo.client.vector_vlm._PASSING", 2)
     service = Recording("m", f"{paid_server.url}/v1", key="k")
     vlm = EmbeddingsVLM(service, retrying=QUICK)
     adapter = cz.Adapter.of(Solution("a {}"), vlm, vlm.classifier(NAMES))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from craft_zoo.blackbox.base import ImageSet, Progress
 from craft_zoo.client.files import file_of
-from craft_zoo.client.server import BYTES, Refused, as_object
+from craft_zoo.client.remote_server import BYTES, Refused, as_object
 from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import ErrorCode, encode_files, paths
 from craft_zoo.threads import in_threads
 
 if TYPE_CHECKING:
-    from craft_zoo.client.vlm import RemoteVLM
+    from craft_zoo.client.remote_vlm import RemoteVLM
 
 MAX_REUPLOADS = 20  # times that a server may drop data during one query, as by a restart
 

@@ -16,12 +16,12 @@ from craft_zoo.blackbox.identity import differing
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Price
-from craft_zoo.client.classifier import RemoteClassifier
 from craft_zoo.client.failures import MISREAD
 from craft_zoo.client.idempotency import QuestionKeys
-from craft_zoo.client.images import RemoteImages
+from craft_zoo.client.remote_classifier import RemoteClassifier
+from craft_zoo.client.remote_images import RemoteImages
+from craft_zoo.client.remote_server import ANSWER_BYTES, Refused, Server
 from craft_zoo.client.retrying import Retrying
-from craft_zoo.client.server import ANSWER_BYTES, Refused, Server
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import ErrorCode, paths

@@ -16,9 +16,9 @@ from craft_zoo.blackbox.templates import as_template, words_before
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import MISREAD
 from craft_zoo.client.http import Answer
-from craft_zoo.client.images import MAX_REUPLOADS, Part, RemoteImages
+from craft_zoo.client.remote_images import MAX_REUPLOADS, Part, RemoteImages
+from craft_zoo.client.remote_server import ANSWER_BYTES, BYTES, JSON, Refused
 from craft_zoo.client.retrying import Damaged
-from craft_zoo.client.server import ANSWER_BYTES, BYTES, JSON, Refused
 from craft_zoo.errors import CraftZooError, UnavailableError
 from craft_zoo.printable import sentence
 from craft_zoo.protocol import (
@@ -31,7 +31,7 @@ from craft_zoo.protocol import (
 )
 
 if TYPE_CHECKING:
-    from craft_zoo.client.vlm import RemoteVLM
+    from craft_zoo.client.remote_vlm import RemoteVLM
 
 _FORGOTTEN = (ErrorCode.UNKNOWN_IMAGE_SET, ErrorCode.UNKNOWN_CLASSIFIER)
 
