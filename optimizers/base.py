@@ -246,8 +246,13 @@ class Optimizer(ABC):
                 f"all {self.remaining} candidates that are left of the budget were asked ahead: "
                 f"tell their losses first"
             )
-        candidates = np.asarray(self._ask(), dtype=np.float64)
-        name = type(self).__name__
+        name, asked = type(self).__name__, self._ask()
+        try:
+            candidates = np.asarray(asked, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise OptimizerError(
+                f"{name} asked for {asked!r:.100}: its _ask must return numbers (λ, {self.dim})"
+            ) from None
         if candidates.ndim != 2 or candidates.shape[1] != self.dim or not len(candidates):
             raise OptimizerError(
                 f"{name} asked for candidates of shape {candidates.shape}: "

@@ -155,6 +155,11 @@ def create(spec: str, space: Space | int, *, budget: int, seed: int, **given: An
         raise OptimizerError(f"optimizer {name!r} has no variants: write {name!r}, not {spec!r}")
     what = space if parameters[:1] == ["space"] else Dim.of(space)
     optimizer = cls(what, budget=budget, seed=seed, **values)
+    if not hasattr(optimizer, "_awaited"):
+        raise OptimizerError(
+            f"{owner} is not finished: its __init__ must call "
+            f"super().__init__(space, budget=budget, seed=seed)"
+        )
     optimizer._made_from = (str(spec), given)
     return optimizer
 

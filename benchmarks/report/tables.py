@@ -26,7 +26,7 @@ _ESCAPED = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
     | {"<": "$<$", ">": "$>$", "|": r"\textbar{}"}  # LaTeX's own fonts have ¡, ¿ and — there
-    | {"[": "{[}", "*": "{*}"}  # at the start of a row they belong to the \\\\ of the row before
+    | {"[": "{[}", "*": "{*}"}  # at the start of a row they belong to the \\ of the row before
 )
 MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 

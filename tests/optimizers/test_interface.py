@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -251,14 +252,15 @@ def test_bad_sizes(dim: int, budget: int, seed: int) -> None:
         (np.zeros((3, 4)), r"shape \(3, 4\)"),
         (np.zeros((0, 2)), "λ of at least 1"),
         (np.full((1, 2), np.nan), "not finite: its search has diverged"),
+        ([[1.0, 2.0], [3.0]], r"asked for \[\[1.0, 2.0\], \[3.0\]\]: its _ask must return numbers"),
     ],
 )
-def test_a_wrong_ask_is_noticed_before_it_is_paid_for(asked: np.ndarray, message: str) -> None:
+def test_a_wrong_ask_is_noticed_before_it_is_paid_for(asked: Any, message: str) -> None:
     class Wrong(Spy):
         """Asks for an invalid array."""
 
         def _ask(self) -> np.ndarray:
-            return asked
+            return asked  # type: ignore[no-any-return]
 
     with pytest.raises(OptimizerError, match=message):
         Wrong(2, budget=9, seed=1).ask()

@@ -148,6 +148,16 @@ def test_a_class_that_is_not_finished_is_explained() -> None:
     with pytest.raises(OptimizerError, match="its class must implement _tell, recommend"):
         create("unfinished:width=1", 3, budget=5, seed=1)
 
+    @register("no-super")
+    class NoSuper(type(create("random", 2, budget=40, seed=1))):  # type: ignore[misc]
+        """Does not call the constructor of Optimizer."""
+
+        def __init__(self, space: int, *, budget: int, seed: int) -> None:
+            self.sigma = 1.0
+
+    with pytest.raises(OptimizerError, match="'no-super' is not finished: its __init__ must call"):
+        create("no-super", 3, budget=5, seed=1)
+
 
 class BrokenPoint:
     """An entry point of a package with a fault."""
