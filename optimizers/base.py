@@ -334,10 +334,7 @@ class Optimizer(ABC):
         for i in range(k):
             # A late candidate may take another's place, and end the generation.
             kind, place = awaited.places(candidates[i : i + 1])[0] if late else places[i]
-            output = None if outputs is None else outputs[i]
-            self._tell_one(kind, place, values[i : i + 1], output)
-            if awaited.is_answered:
-                self._end_generation()
+            self._tell_one(kind, place, values[i : i + 1], None if outputs is None else outputs[i])
 
     def add(
         self,
@@ -401,6 +398,12 @@ class Optimizer(ABC):
         return np.where(np.isfinite(values), values.clip(-_LARGEST, _LARGEST), np.nan)
 
     def _tell_one(self, kind: int, place: int, value: np.ndarray, output: Any) -> None:
+        """Report the loss (1,) of the candidate at a place, which may complete the generation."""
+        self._note_one(kind, place, value, output)
+        if self._awaited.is_answered:
+            self._end_generation()
+
+    def _note_one(self, kind: int, place: int, value: np.ndarray, output: Any) -> None:
         outputs = None if output is None else [output]
         self._enter(kind, place, value, outputs)
         awaited = self._awaited

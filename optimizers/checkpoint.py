@@ -124,9 +124,11 @@ def _repeat(optimizer: Optimizer, op: int, number: int, recorded: _Recorded) -> 
     elif op == ADD:
         optimizer.add(recorded.points(number), *recorded.losses(number))
     elif op != ASK:
-        rows = optimizer._awaited.ahead if op == LATE else optimizer._awaited.generation
-        (loss,), output = recorded.losses(1)
-        optimizer.tell(rows[number], loss, output and output[0])  # type: ignore
+        # By its place, as other candidates may be equal to it.
+        losses, outputs = recorded.losses(1)
+        values = optimizer._checked(1, losses, outputs)
+        optimizer._keep_order()
+        optimizer._tell_one(op, number, values, outputs and outputs[0])
 
 
 def _extend(optimizer: Optimizer, extensions: list[tuple[int, int]]) -> None:

@@ -52,6 +52,19 @@ def test_candidates_that_workers_had_are_asked_for_again(spec: str) -> None:
     assert restored.evaluations == 60
 
 
+def test_equal_candidates_are_told_apart_when_a_search_is_restored() -> None:
+    optimizer = create("spsa:bound=1", 1, budget=60, seed=31)  # ends at the bound
+    rng = np.random.default_rng(31)
+    running: list[np.ndarray] = []
+    for _ in range(60):
+        running.extend(optimizer.ask(4 - len(running)) if len(running) < 4 else [])
+        point = running.pop(rng.integers(len(running)))
+        optimizer.tell(point, -point[0])
+        restored = restore(optimizer.state())
+        assert np.array_equal(restored.recommend(), optimizer.recommend())
+    assert optimizer.stop == restored.stop == "the budget of 60 is spent"
+
+
 def test_outputs_are_replayed_to_who_learns_from_them() -> None:
     @register("logits-learner")
     class Learner(Optimizer):
