@@ -15,8 +15,9 @@ from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.chat_answers import Named, is_cut, letter_of, named, normal, text_of
 from craft_zoo.client.failures import reading
+from craft_zoo.client.files import data_url
 from craft_zoo.client.openai_sdk import OpenAIService
-from craft_zoo.client.paid import Reply, data_url
+from craft_zoo.client.paid import Reply
 from craft_zoo.client.question_service import ImageQuestion, Limits
 from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.client.services import OpenAIOptions, address, open_service

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
-from craft_zoo.client.paid import data_url
+from craft_zoo.client.files import data_url
 from craft_zoo.client.vector_service import Input, VectorService, decoded
-from craft_zoo.client.vector_vlm import EmbeddingsVLM, open_vectors
+from craft_zoo.client.vector_vlm import VectorVLM, open_vectors
 
 _TEXTS = 96  # maximum number in a request
 
@@ -52,6 +52,6 @@ class Cohere(VectorService):
 
 
 @register_model(Cohere.scheme)
-def open_cohere(spec: ModelSpec) -> EmbeddingsVLM:
+def open_cohere(spec: ModelSpec) -> VectorVLM:
     """Cohere's vectors of images and texts, cohere:MODEL or cohere:MODEL@https://HOST/v2."""
     return open_vectors(spec, Cohere)

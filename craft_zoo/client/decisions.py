@@ -8,8 +8,9 @@ from typing import Any
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
+from craft_zoo.client.files import data_url
 from craft_zoo.client.openai_sdk import OpenAIService
-from craft_zoo.client.paid import Reply, data_url
+from craft_zoo.client.paid import Reply
 from craft_zoo.client.question_service import (
     ImageQuestion,
     Limits,

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
-from craft_zoo.client.paid import data_url
+from craft_zoo.client.files import data_url
 from craft_zoo.client.vector_service import Input, VectorOptions, VectorService, indexed
-from craft_zoo.client.vector_vlm import EmbeddingsVLM, open_vectors
+from craft_zoo.client.vector_vlm import VectorVLM, open_vectors
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,6 @@ def _as_object(given: Input) -> dict[str, str]:
 
 
 @register_model(Embeddings.scheme)
-def open_embeddings(spec: ModelSpec) -> EmbeddingsVLM:
+def open_embeddings(spec: ModelSpec) -> VectorVLM:
     """A service that returns vectors of images and texts, embeddings:MODEL@https://HOST/v1."""
     return open_vectors(spec, Embeddings)

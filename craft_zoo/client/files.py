@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 from collections.abc import Sequence
@@ -18,8 +19,7 @@ from craft_zoo.printable import printable
 
 _COMPRESSION = 1  # of PNG; files are a tenth larger than at level 9, but much faster to write
 _QUALITY = 90  # of JPEG, with which the file of a telephone's photograph does not grow
-_JPEG = b"\xff\xd8"  # first bytes of a file
-_SENT = (_JPEG, b"\x89PNG", b"RIFF")  # the others are of PNG and WebP files
+_JPEG, _PNG, _WEBP = b"\xff\xd8", b"\x89PNG", b"RIFF"  # first bytes of a file
 
 
 def file_of(source: ImageSource) -> bytes:
@@ -39,7 +39,7 @@ def file_of(source: ImageSource) -> bytes:
             content = source.file()
         if (
             content is not None
-            and content.startswith(_SENT)
+            and content.startswith((_JPEG, _PNG, _WEBP))
             and all(step.startswith("turned") for step in steps_of(io.BytesIO(content)))
         ):
             return content
@@ -77,6 +77,18 @@ def upright_file_of(source: ImageSource, side: int | None = None) -> bytes:
     else:
         image.save(file, "PNG", compress_level=_COMPRESSION)
     return file.getvalue()
+
+
+def media_type(image: bytes) -> str:
+    """The media type of an image file that :func:`upright_file_of` made."""
+    if image.startswith(_JPEG):
+        return "image/jpeg"
+    return "image/png" if image.startswith(_PNG) else "image/webp"
+
+
+def data_url(image: bytes) -> str:
+    """An image file as a data URL."""
+    return f"data:{media_type(image)};base64,{base64.b64encode(image).decode()}"
 
 
 class ImageFiles(ImageSet):

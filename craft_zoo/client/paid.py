@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import math
 import threading
@@ -288,15 +287,3 @@ def prompt_for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tup
     if isinstance(prompt, str):
         return prompt
     return tuple(prompt[place % len(prompt)] for place in range(len(names)))
-
-
-def media_type(image: bytes) -> str:
-    """The media type of an image file that :func:`craft_zoo.client.files.upright_file_of` made."""
-    if image.startswith(b"\xff\xd8"):
-        return "image/jpeg"
-    return "image/png" if image.startswith(b"\x89PNG") else "image/webp"
-
-
-def data_url(image: bytes) -> str:
-    """An image file as a data URL."""
-    return f"data:{media_type(image)};base64,{base64.b64encode(image).decode()}"

@@ -15,8 +15,9 @@ from typing import Any, Literal
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading, status_failure, useless
+from craft_zoo.client.files import data_url, media_type
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
-from craft_zoo.client.paid import Reply, data_url, media_type
+from craft_zoo.client.paid import Reply
 from craft_zoo.client.question_service import (
     ImageQuestion,
     Limits,

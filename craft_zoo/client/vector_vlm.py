@@ -39,7 +39,7 @@ from craft_zoo.threads import prefetched
 _PASSING = 4096  # a server classifies one set of images after another
 
 
-class EmbeddingsVLM(PaidVLM):
+class VectorVLM(PaidVLM):
     """A service that returns vectors of images and texts, as a model that accepts text prompts.
 
     Logits are scale · cosine of the vectors of image and filled template. Each image file and each
@@ -240,7 +240,7 @@ class EmbeddingsVLM(PaidVLM):
 
 
 class _Texts(WordBox):
-    _owner: EmbeddingsVLM
+    _owner: VectorVLM
 
     def _answers(
         self, prompts: Sequence[str | tuple[str, ...]], images: ImageFiles, name: str | None
@@ -254,7 +254,7 @@ def _key(text: str) -> bytes:
     return hashlib.sha256(b"text\0" + text.encode()).digest()
 
 
-def open_vectors(spec: ModelSpec, kind: type[VectorService]) -> EmbeddingsVLM:
+def open_vectors(spec: ModelSpec, kind: type[VectorService]) -> VectorVLM:
     """Open a service of vectors as a model.
 
     Args:
@@ -264,7 +264,7 @@ def open_vectors(spec: ModelSpec, kind: type[VectorService]) -> EmbeddingsVLM:
     model, url = address(spec, kind.scheme, needs_url=kind.vendor_url is None)
     options = read_options(spec, kind.options_type)
     service = kind(model, url, options=options)
-    vlm = EmbeddingsVLM(
+    vlm = VectorVLM(
         service,
         concurrency=options.concurrency,
         cost_limit=cost_limit(spec),

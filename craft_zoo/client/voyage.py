@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
-from craft_zoo.client.paid import data_url
+from craft_zoo.client.files import data_url
 from craft_zoo.client.vector_service import Input, VectorService, indexed
-from craft_zoo.client.vector_vlm import EmbeddingsVLM, open_vectors
+from craft_zoo.client.vector_vlm import VectorVLM, open_vectors
 
 
 class Voyage(VectorService):
@@ -41,6 +41,6 @@ class Voyage(VectorService):
 
 
 @register_model(Voyage.scheme)
-def open_voyage(spec: ModelSpec) -> EmbeddingsVLM:
+def open_voyage(spec: ModelSpec) -> VectorVLM:
     """Voyage's vectors of images and texts, voyage:MODEL or voyage:MODEL@https://HOST/v1."""
     return open_vectors(spec, Voyage)

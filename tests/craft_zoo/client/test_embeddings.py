@@ -19,7 +19,7 @@ from craft_zoo.blackbox import Journal, Price, ReplayVLM, Usage
 from craft_zoo.blackbox.base import Asked
 from craft_zoo.client import Retrying
 from craft_zoo.client.embeddings import Embeddings, EmbeddingsOptions
-from craft_zoo.client.vector_vlm import EmbeddingsVLM
+from craft_zoo.client.vector_vlm import VectorVLM
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Task
 from craft_zoo.data.images import open_image
@@ -80,19 +80,19 @@ def served(vlm: OpenCLIP, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture
-def connect(served: Any, vlm: OpenCLIP) -> Callable[..., EmbeddingsVLM]:
+def connect(served: Any, vlm: OpenCLIP) -> Callable[..., VectorVLM]:
     scale = float(vlm._model.logit_scale.exp())
 
-    def connected(concurrency: int = 2, **options: Any) -> EmbeddingsVLM:
+    def connected(concurrency: int = 2, **options: Any) -> VectorVLM:
         given = (vlm.name, f"{served.url}/v1")
         service = Recording(*given, key=served.key, **{"scale": scale, "batch": 8, **options})
-        return EmbeddingsVLM(service, concurrency=concurrency, retrying=QUICK)
+        return VectorVLM(service, concurrency=concurrency, retrying=QUICK)
 
     return connected
 
 
 def test_logits_are_those_of_the_model(
-    connect: Callable[..., EmbeddingsVLM], vlm: OpenCLIP, small_task: Task
+    connect: Callable[..., VectorVLM], vlm: OpenCLIP, small_task: Task
 ) -> None:
     prompts = ["a photo of a {}.", tuple(f"{number} {{}}" for number in "abcdefghij")]
     answers = [
@@ -108,7 +108,7 @@ def test_logits_are_those_of_the_model(
 
 @pytest.mark.slow
 def test_refine_and_anchors_agree(
-    connect: Callable[..., EmbeddingsVLM], vlm: OpenCLIP, digits: cz.Dataset, small_task: Task
+    connect: Callable[..., VectorVLM], vlm: OpenCLIP, digits: cz.Dataset, small_task: Task
 ) -> None:
     paid = connect()
     task = cz.few_shot(digits, shots=4, seed=1)
@@ -132,7 +132,7 @@ def test_refine_and_anchors_agree(
 
 
 def test_images_and_texts_are_sent_once(
-    connect: Callable[..., EmbeddingsVLM], small_task: Task
+    connect: Callable[..., VectorVLM], small_task: Task
 ) -> None:
     paid = connect()
     service: Any = paid.service
@@ -152,7 +152,7 @@ def test_images_and_texts_are_sent_once(
 
 @pytest.mark.parametrize("after", [0, 1, 3, 4, 6])
 def test_a_killed_run_sends_nothing_again(
-    connect: Callable[..., EmbeddingsVLM], small_task: Task, tmp_path: Path, after: int
+    connect: Callable[..., VectorVLM], small_task: Task, tmp_path: Path, after: int
 ) -> None:
     services: list[Any] = []
 
@@ -181,7 +181,7 @@ def test_a_killed_run_sends_nothing_again(
 
 
 def test_vectors_of_another_model_are_not_used(
-    connect: Callable[..., EmbeddingsVLM], small_task: Task, tmp_path: Path
+    connect: Callable[..., VectorVLM], small_task: Task, tmp_path: Path
 ) -> None:
     for name, expected in (("one", 2), ("one", 0), ("other", 2)):
         paid = connect()
@@ -211,9 +211,7 @@ def test_limits_of_money_stop_before_they_are_passed(
         few.classifier(NAMES).score("b {}", images)
 
 
-def test_estimates_are_what_is_billed(
-    connect: Callable[..., EmbeddingsVLM], small_task: Task
-) -> None:
+def test_estimates_are_what_is_billed(connect: Callable[..., VectorVLM], small_task: Task) -> None:
     paid = connect()
     asked = [Asked(("a {}", "b {}")), Asked(("b {}",)), Asked(("c {}",), ("water", "wood"))]
     expected = paid.expected_usage(asked, small_task.train.images, NAMES)
@@ -225,7 +223,7 @@ def test_estimates_are_what_is_billed(
 
 
 def test_vectors_beat_zero_shot(
-    connect: Callable[..., EmbeddingsVLM], digits: cz.Dataset, small_task: Task, tmp_path: Path
+    connect: Callable[..., VectorVLM], digits: cz.Dataset, small_task: Task, tmp_path: Path
 ) -> None:
     paid, task = connect(), cz.few_shot(digits, shots=2, seed=1)
     with Journal(tmp_path / "journal") as journal:
@@ -244,7 +242,7 @@ def test_vectors_beat_zero_shot(
 
 
 def test_vectors_are_measured_in_benchmarks(
-    connect: Callable[..., EmbeddingsVLM], image_folder: Path, tmp_path: Path
+    connect: Callable[..., VectorVLM], image_folder: Path, tmp_path: Path
 ) -> None:
     paid = connect()
     runs = cross(
@@ -289,7 +287,7 @@ def test_dialects(json_server: Start, small_task: Task, dialect: Any, requests: 
         return answer_to(body)
 
     options = EmbeddingsOptions(images=dialect, scale=1)
-    paid = EmbeddingsVLM(Embeddings("m", json_server(answer), key="", options=options))
+    paid = VectorVLM(Embeddings("m", json_server(answer), key="", options=options))
     logits = paid.classifier(NAMES).score("{}", paid.images(small_task.train.images[:2]))
     assert logits.shape == (2, 3)
     *of_images, of_texts = sorted(bodies, key=lambda body: body.get("input") == list(NAMES))
@@ -321,7 +319,7 @@ def test_inputs_that_say_what_they_are(json_server: Start, small_task: Task) -> 
         return answer_to(body) | {"usage": {"total_tokens": 7}}
 
     options = EmbeddingsOptions(images="objects", scale=1)
-    paid = EmbeddingsVLM(Embeddings("m", json_server(answer), key="", options=options))
+    paid = VectorVLM(Embeddings("m", json_server(answer), key="", options=options))
     logits = paid.classifier(NAMES).score("{}", paid.images(small_task.train.images[:2]))
     assert logits.shape == (2, 3)
     of_images, of_texts = sorted(bodies, key=lambda body: "text" in body["input"][0])
@@ -349,7 +347,7 @@ def test_answers_without_vectors_are_refused(
     json_server: Start, small_task: Task, data: Any
 ) -> None:
     url = json_server(lambda _: {"data": data, "usage": {"prompt_tokens": 1}})
-    paid = EmbeddingsVLM(Embeddings("m", url, key=""), retrying=QUICK)
+    paid = VectorVLM(Embeddings("m", url, key=""), retrying=QUICK)
     with pytest.raises(CraftZooError, match="gives no usable answer"):
         paid.features(paid.images(small_task.train.images[:1]))
     assert paid.billed.requests == 3
@@ -368,7 +366,7 @@ def test_what_is_missing_is_said(json_server: Start, small_task: Task) -> None:
         ]
         return {"data": data, "usage": {"prompt_tokens": 1}}
 
-    paid = EmbeddingsVLM(Embeddings("m", json_server(answer), key=""))
+    paid = VectorVLM(Embeddings("m", json_server(answer), key=""))
     images = paid.images(small_task.train.images[:1])
     with pytest.raises(CraftZooError, match="2 numbers for images and of 3 for texts"):
         paid.classifier(NAMES).score("a {}", images)
@@ -382,7 +380,7 @@ def test_a_server_keeps_the_vectors_of_its_last_images_alone(
     """A server of an adapter grew by 30 KB with each image that it classified."""
     monkeypatch.setattr("craft_zoo.client.vector_vlm._PASSING", 2)
     service = Recording("m", f"{paid_server.url}/v1", key="k")
-    vlm = EmbeddingsVLM(service, retrying=QUICK)
+    vlm = VectorVLM(service, retrying=QUICK)
     adapter = cz.Adapter.of(Solution("a {}"), vlm, vlm.classifier(NAMES))
     deployed, images = DeployedAdapter(adapter, vlm), small_task.test.images
 
