@@ -144,6 +144,12 @@ class User:
         response = self.send("GET", f"/v1/classifiers/{classifier}/initial-context")
         return decode_array(response.content)
 
+    def opened(self, images: int = 1) -> tuple[str, str, np.ndarray]:
+        """Open class names and upload images; returns both ids, and the initial context."""
+        classifier = self.classifier()
+        context = self.initial_context(classifier)[None]
+        return classifier, self.upload([_png(seed) for seed in range(images)]), context
+
     def score(
         self,
         classifier: str,

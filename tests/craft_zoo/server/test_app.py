@@ -153,8 +153,7 @@ def test_no_account_sees_anothers(
 ) -> None:
     served = serve()
     ann, bob = served.ann, served.bob
-    classifier, images = ann.classifier(), ann.upload([png(0)])
-    context = ann.initial_context(classifier)[None]
+    classifier, images, context = ann.opened()
     unknown = bob.send("DELETE", "/v1/image-sets/unknown")
     stolen = bob.send("DELETE", f"/v1/image-sets/{images}")
     refused(stolen, 404, "unknown_image_set")
@@ -401,16 +400,11 @@ def test_large_answers_are_sent_in_pieces_and_held_until_they_are_gone(
 
 
 def test_one_bad_request_in_a_batch_harms_no_other(
-    serve: Callable[..., Any],
-    slow: Slow,
-    png: Callable[..., bytes],
-    refused: Refused,
-    wait_for: WaitFor,
+    serve: Callable[..., Any], slow: Slow, refused: Refused, wait_for: WaitFor
 ) -> None:
     served = serve(slow)
     ann = served.ann
-    classifier, images = ann.classifier(), ann.upload([png(0)])
-    context = ann.initial_context(classifier)[None]
+    classifier, images, context = ann.opened()
     slow.go.clear()
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(ann.score, classifier, images, context, "first")
@@ -434,12 +428,11 @@ def test_images_are_encoded_in_pieces_between_which_others_are_answered(
 
 
 def test_a_disk_that_fails_bills_nothing_and_leaves_nobody_waiting(
-    serve: Callable[..., Any], png: Callable[..., bytes], refused: Refused
+    serve: Callable[..., Any], refused: Refused
 ) -> None:
     served = serve()
     ann = served.ann
-    classifier, images = ann.classifier(), ann.upload([png(0)])
-    context = ann.initial_context(classifier)[None]
+    classifier, images, context = ann.opened()
     database = served.service.state._database
     database.execute("PRAGMA query_only = ON")  # as a full disk, writing fails
     with ThreadPoolExecutor(4) as pool:
@@ -457,8 +450,7 @@ def test_a_long_encoding_lets_others_ask_and_changes_no_bit(
     forgetful = Slow(OpenCLIP.load("craft-mini", cache=False))
     served = serve(forgetful)
     ann, bob = served.ann, served.bob
-    classifier, images = ann.classifier(), ann.upload([png(0), png(1)])
-    context = ann.initial_context(classifier)[None]
+    classifier, images, context = ann.opened(2)
     expected = ann.score(classifier, images, context, "before").content
     many, answers = [png(seed) for seed in range(200, 320)], []
     with ThreadPoolExecutor(1) as pool:
@@ -481,9 +473,8 @@ def test_too_many_requests_at_once_are_asked_to_come_back(
 ) -> None:
     served = serve(slow, limits={"waiting": 3, "waiting_each": 2})
     ann, bob = served.ann, served.bob
-    classifier, images = ann.classifier(), ann.upload([png(0)])
+    classifier, images, context = ann.opened()
     bobs, images_of_bob = bob.classifier(), bob.upload([png(0)])
-    context = ann.initial_context(classifier)[None]
     slow.go.clear()
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(ann.score, classifier, images, context, f"{i}") for i in (1, 2)]
@@ -501,17 +492,12 @@ def test_too_many_requests_at_once_are_asked_to_come_back(
 
 
 def test_memory_is_bounded_over_all_requests(
-    serve: Callable[..., Any],
-    slow: Slow,
-    png: Callable[..., bytes],
-    refused: Refused,
-    wait_for: WaitFor,
+    serve: Callable[..., Any], slow: Slow, refused: Refused, wait_for: WaitFor
 ) -> None:
     limits = {"body_bytes": 20_000, "answer_bytes": 10_000, "held_bytes": 55_000}
     served = serve(slow, limits=limits)
     ann = served.ann
-    classifier, images = ann.classifier(), ann.upload([png(0)])
-    context = ann.initial_context(classifier)[None]
+    classifier, images, context = ann.opened()
     assert 12_000 < 3 * context.nbytes < 20_000
     three = np.concatenate([context] * 3)
     slow.go.clear()
@@ -553,11 +539,10 @@ def test_each_request_is_a_line_in_the_log_without_secrets(
     assert classifier not in caplog.text
 
 
-def test_numbers_for_prometheus(serve: Callable[..., Any], png: Callable[..., bytes]) -> None:
+def test_numbers_for_prometheus(serve: Callable[..., Any]) -> None:
     served = serve()
     ann = served.ann
-    classifier, images = ann.classifier(), ann.upload([png(0), png(1)])
-    context = ann.initial_context(classifier)[None]
+    classifier, images, context = ann.opened(2)
     ann.score(classifier, images, context, "k")
     ann.score(classifier, images, context, "k")
     ann.send("GET", "/v1/nothing")
@@ -576,16 +561,11 @@ def test_numbers_for_prometheus(serve: Callable[..., Any], png: Callable[..., by
 
 
 def test_while_it_is_stopped_what_is_under_way_is_answered_and_nothing_new_begun(
-    serve: Callable[..., Any],
-    slow: Slow,
-    png: Callable[..., bytes],
-    refused: Refused,
-    wait_for: WaitFor,
+    serve: Callable[..., Any], slow: Slow, refused: Refused, wait_for: WaitFor
 ) -> None:
     served = serve(slow)
     ann = served.ann
-    classifier, images = ann.classifier(), ann.upload([png(0)])
-    context = ann.initial_context(classifier)[None]
+    classifier, images, context = ann.opened()
     assert served.client.get("/readyz").json() == {"status": "ready"}
     slow.go.clear()
     with ThreadPoolExecutor(2) as pool:
@@ -603,12 +583,7 @@ def test_while_it_is_stopped_what_is_under_way_is_answered_and_nothing_new_begun
 
 
 def test_a_real_server_is_stopped_by_a_signal_gracefully(
-    serve: Callable[..., Any],
-    slow: Slow,
-    png: Callable[..., bytes],
-    tmp_path: Any,
-    wait_for: WaitFor,
-    listening: Listening,
+    serve: Callable[..., Any], slow: Slow, tmp_path: Any, wait_for: WaitFor, listening: Listening
 ) -> None:
     import signal
 
@@ -616,8 +591,7 @@ def test_a_real_server_is_stopped_by_a_signal_gracefully(
     served.client.__exit__(None, None, None)
     with listening(served.client.app) as (url, server), httpx.Client(base_url=url) as client:
         ann = type(served.ann)(client, "key-of-ann")
-        classifier, images = ann.classifier(), ann.upload([png(0), png(1)])
-        context = ann.initial_context(classifier)[None]
+        classifier, images, context = ann.opened(2)
         slow.begun.clear()
         slow.go.clear()
         with ThreadPoolExecutor(1) as pool:

@@ -56,13 +56,10 @@ def test_a_question_that_is_sent_again_is_billed_once_even_by_a_new_server(
     assert ann.usage() == bill
 
 
-def test_requests_of_one_key_at_once_are_computed_once(
-    serve: Callable[..., Any], png: Callable[..., bytes]
-) -> None:
+def test_requests_of_one_key_at_once_are_computed_once(serve: Callable[..., Any]) -> None:
     served = serve()
     ann = served.ann
-    classifier, images = ann.classifier(), ann.upload([png(0)])
-    context = ann.initial_context(classifier)[None]
+    classifier, images, context = ann.opened()
     with ThreadPoolExecutor(6) as pool:
         answers = list(
             pool.map(lambda _: ann.score(classifier, images, context, key="k").content, range(6))
@@ -141,12 +138,9 @@ def test_the_quota_is_kept(
     }
 
 
-def test_requests_at_once_cannot_exceed_the_quota_together(
-    serve: Callable[..., Any], png: Callable[..., bytes]
-) -> None:
+def test_requests_at_once_cannot_exceed_the_quota_together(serve: Callable[..., Any]) -> None:
     poor = serve().poor
-    classifier, images = poor.classifier(), poor.upload([png(0), png(1), png(2)])
-    context = poor.initial_context(classifier)[None]
+    classifier, images, context = poor.opened(3)
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: poor.score(classifier, images, context), range(6)))
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [402] * 3
@@ -217,11 +211,10 @@ def test_the_oldest_answers_go_and_the_bill_stays() -> None:
 
 
 def test_an_answer_that_is_stored_no_longer_is_computed_again_unbilled(
-    serve: Callable[..., Any], png: Callable[..., bytes]
+    serve: Callable[..., Any],
 ) -> None:
     ann = serve(limits={"stored_bytes": 1}).ann
-    classifier, images = ann.classifier(), ann.upload([png(0)])
-    context = ann.initial_context(classifier)[None]
+    classifier, images, context = ann.opened()
     first = ann.score(classifier, images, context, key="a")
     ann.score(classifier, images, context, key="b")
     again = ann.score(classifier, images, context, key="a")
