@@ -86,11 +86,9 @@ class Pycma(Optimizer):
         solutions = self._solutions[: len(losses)]  # the same list elements: pycma identifies them
         if self._awaited.swapped:
             solutions = list(candidates.copy())
-        if len(losses) == self._es.popsize:
+        # pycma warns of another size of the population, and of candidates that were never told.
+        with warnings.catch_warnings(action="ignore"):
             self._es.tell(solutions, losses)
-        else:
-            with warnings.catch_warnings(action="ignore"):  # about another size of the population
-                self._es.tell(solutions, losses)
         flat = losses[0] == losses[-1] and losses.min() == losses.max()
         self._flat = self._flat + 1 if flat else 0
         reasons = {} if 0 < self._flat < _FLAT else self._es.stop()

@@ -50,3 +50,14 @@ def test_one_variable_may_have_bounds_narrower_than_the_steps() -> None:
         candidates = optimizer.ask()
         optimizer.tell(candidates, (candidates[:, 0] - 0.2) ** 2)
     assert optimizer.recommend() == pytest.approx([0.2], abs=0.01)
+
+
+@pytest.mark.filterwarnings("error")
+def test_generations_that_failed_raise_no_warning() -> None:
+    optimizer = create("cma:popsize=4", 1, budget=120, seed=1)
+    told = 0
+    while not optimizer.stop:
+        candidates = optimizer.ask()
+        failed = told % 16 == 0
+        optimizer.tell(candidates, [np.nan if failed else float(z[0] ** 2) for z in candidates])
+        told += len(candidates)
