@@ -80,6 +80,10 @@ class Box:
         reflected = np.where(width > 0, reflected, low)
         return np.where((low <= x) & (x <= high), x, np.clip(reflected, low, high))
 
+    def key(self, z: np.ndarray) -> bytes:
+        """A value that is equal for the optimizer's variables of the same point."""
+        return bytes((self.point(z) + 0.0).tobytes())
+
     def table(self, points: Sequence[np.ndarray]) -> dict[str, list[Any]]:
         """No columns, as the variables have no names."""
         return {}

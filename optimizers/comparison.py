@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable
 from itertools import cycle, islice
 
 import numpy as np
@@ -21,6 +22,8 @@ class Comparison:
     Args:
         budget: evaluations of the search and the comparison together.
         sign: 1 if the function is minimised, -1 if it is maximised.
+        key: gives a value that is equal for candidates of the same point, as where variables are
+            rounded: of a point compared with itself, the luckier mean would be taken.
 
     Attributes:
         evaluations: number of evaluations that were kept back for comparisons so far.
@@ -30,8 +33,8 @@ class Comparison:
         noise: standard deviation of an evaluation, estimated from all repeated ones.
     """
 
-    def __init__(self, budget: int, sign: float) -> None:
-        self._sign = sign
+    def __init__(self, budget: int, sign: float, key: Callable[[np.ndarray], Hashable]) -> None:
+        self._sign, self._key = sign, key
         self.evaluations = 0
         self._since = 0  # evaluations of the budget of which no share was kept back
         self.extend(budget)
@@ -39,7 +42,9 @@ class Comparison:
         self.mean, self.noise, self.count = math.nan, math.nan, 1
         self._seen: list[tuple[np.ndarray, float]] = []  # candidates of the search, and losses
         self._points: list[np.ndarray] = []  # of the latest comparison
-        self._values: dict[bytes, list[float]] = {}  # point -> values of its repeated evaluations
+        self._values: dict[
+            Hashable, list[float]
+        ] = {}  # point -> values of its repeated evaluations
 
     @property
     def begun(self) -> bool:
@@ -63,7 +68,7 @@ class Comparison:
 
     def add_repeated(self, z: np.ndarray, value: float) -> None:
         """Add a repeated evaluation."""
-        self._values.setdefault(z.tobytes(), []).append(value)
+        self._values.setdefault(self._key(z), []).append(value)
 
     def points(self, optimizer: Optimizer, unspent: int, *, rounded: bool) -> list[np.ndarray]:
         """The points to evaluate again, in order, each as often as it is to be evaluated.
@@ -99,11 +104,11 @@ class Comparison:
             found[2] = fitted_minimum(candidates, losses, recommended)
         least = candidates[int(np.where(np.isfinite(losses), losses, np.inf).argmin())]
         found += [*others, np.zeros(optimizer.dim), least]
-        return list({(z + 0.0).tobytes(): z + 0.0 for z in found if z is not None}.values())
+        return list({self._key(z): z + 0.0 for z in found if z is not None}.values())
 
     def decide(self) -> bool:
         """Set all attributes, if any point has two evaluations that succeeded; whether one has."""
-        given = [np.array(self._values.get(z.tobytes(), [])) for z in self._points]
+        given = [np.array(self._values.get(self._key(z), [])) for z in self._points]
         values = [each[np.isfinite(each)] for each in given]
         counts = [len(each) for each in values]
         if max(counts, default=0) < 2:

@@ -131,7 +131,8 @@ def minimize(
         noisy=noisy,
     )
     sign = -1.0 if maximize else 1.0
-    comparison = Comparison(whole_number("budget", budget, 1), sign) if noisy else None
+    budget = whole_number("budget", budget, 1)
+    comparison = Comparison(budget, sign, domain.key) if noisy else None
     searched = budget - comparison.evaluations if comparison else budget
     made = create(optimizer, domain.space, budget=searched, seed=seed, **options)
     if made.learns_from_outputs and output_loss is None:

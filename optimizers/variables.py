@@ -252,6 +252,14 @@ class Variables:
         parts = np.split(self._box.point(z), self._cuts)
         return self._pack([v.value(u) for v, u in zip(self._variables, parts, strict=True)])
 
+    def key(self, z: np.ndarray) -> tuple[Any, ...]:
+        """A value that is equal for the optimizer's variables of the same point."""
+        if self._box is None:
+            return tuple(z.astype(np.int64).tolist())
+        parts = np.split(self._box.point(z), self._cuts)
+        pairs = zip(self._variables, parts, strict=True)
+        return tuple(int(np.argmax(u)) if isinstance(v, Choice) else v.value(u) for v, u in pairs)
+
     def table(self, points: Sequence[Any]) -> dict[str, list[Any]]:
         """A column for each variable."""
         keys = range(len(self._variables)) if self._names is None else self._names

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from craft_zoo.optimizers import Choice, OptimizerError, create, maximize, minimize
+from craft_zoo.optimizers import Choice, Integer, OptimizerError, create, maximize, minimize
 from craft_zoo.optimizers.quadratic import fitted_minimum
 
 SPEC = "cma:popsize=20"
@@ -52,6 +52,19 @@ def test_maximize_and_choices_compare_means_too() -> None:
     )
     assert set(found.x) == {"a", "b"}
     assert 0.6 < found.noise < 1.5
+
+
+def test_a_rounded_point_is_not_compared_with_itself() -> None:
+    for seed in range(4):
+        rng, calls = np.random.default_rng(seed), list[tuple[int, float]]()
+
+        def loss(x: list[int]) -> float:
+            calls.append((x[0], x[0] ** 2 + rng.normal()))  # noqa: B023
+            return calls[-1][1]  # noqa: B023
+
+        found = minimize(loss, space=[Integer(-2, 3)], budget=200, noisy=True, seed=seed)
+        repeated = [value for x, value in calls[-20:] if x == found.x[0]]
+        assert found.loss == pytest.approx(np.mean(repeated))
 
 
 def test_all_combinations_of_choices_are_compared_with_what_is_left() -> None:
