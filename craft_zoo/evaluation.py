@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox.base import VLM, Asked, Progress
@@ -17,6 +17,7 @@ from craft_zoo.canaries import count_among
 from craft_zoo.data.images import ImageSource
 from craft_zoo.data.task import Dataset, LabelledImages, Task
 from craft_zoo.errors import CraftZooError, CraftZooWarning, check_kind
+from craft_zoo.losses import certainty_loss
 from craft_zoo.metrics import accuracy, calibration_error, interval
 from craft_zoo.predictor import Predictor
 from craft_zoo.printable import printable
@@ -188,8 +189,9 @@ class Evaluation:
         """Temperature with which the probabilities of these images have the least cross-entropy.
 
         A normal prior of its logarithm, around 0 with a standard deviation of 1/2, keeps it from
-        extremes where there are few images, and one label in a thousand is taken to be drawn at
-        random, so that a wrong one has a bounded effect. To calibrate an adapter, evaluate it on
+        extremes where there are few images, as does :func:`craft_zoo.losses.certainty_loss` where
+        few are all classified correctly. One label in a thousand is taken to be drawn at random, so
+        that a wrong one has a bounded effect. To calibrate an adapter, evaluate it on
         images that it was not tuned on and that are no test images, and set
         :attr:`Adapter.temperature`.
         """
@@ -197,9 +199,11 @@ class Evaluation:
         logits, places = self._of_all.astype(np.float64), np.arange(len(self))
 
         def objective(log_temperature: float) -> float:
-            of_label = softmax(logits / np.exp(log_temperature), axis=1)[places, self.labels]
+            logs = log_softmax(logits / np.exp(log_temperature), axis=1)
+            of_label = np.exp(logs[places, self.labels])
             likelihood = (1 - _WRONG_LABELS) * of_label + _WRONG_LABELS / logits.shape[1]
-            return float(log_temperature**2 / (2 * _PRIOR_STD**2) - np.log(likelihood).sum())
+            prior = log_temperature**2 / (2 * _PRIOR_STD**2)
+            return float(prior - np.log(likelihood).sum()) + certainty_loss(logs)
 
         return float(np.exp(minimize_scalar(objective, bounds=(-4, 4), method="bounded").x))
 

@@ -1,6 +1,7 @@
 """The two losses of CraFT (Wang et al., ICML 2024), as in the paper and the authors' code.
 
-The cross-entropy alone needs no PyTorch, see :mod:`craft_zoo.tensors`.
+There is another one for scales that are fitted to few images. Consistency alone needs PyTorch, see
+:mod:`craft_zoo.tensors`.
 """
 
 from __future__ import annotations
@@ -55,3 +56,15 @@ def collaborative_loss(logits: Tensor, other: Tensor, labels: Tensor, weight: fl
     """
     loss = cross_entropy(logits, labels)
     return loss + weight * consistency(logits, other.detach()) if weight else loss
+
+
+def certainty_loss(logs: Tensor | np.ndarray) -> float:
+    """Loss of an image more, of unknown class, that counts 2 / C; added where a scale is fitted.
+
+    It bounds the scale of logits whose images are all classified correctly, as a few images of two
+    or three classes often are. Their cross-entropy alone is least if the logits are infinite.
+
+    Args:
+        logs: (N, C) log-probabilities of the images, which stand for that of the one more.
+    """
+    return -2 / logs.shape[1] * float(logs.mean())

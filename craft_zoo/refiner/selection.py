@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import optimize
 
+from craft_zoo.losses import certainty_loss
 from craft_zoo.refiner.convex import (
     CrossEntropy,
     Regularization,
@@ -196,7 +197,9 @@ def calibration_scale(
     refined = held_out_logits(logits, labels, anchors, regularization, splits)
     if local is not None:
         refined += local
-    losses = np.array(_losses(refined, labels, _SCALES, log_shares(labels, logits.shape[1])))
+    targets, shares = tensor(labels), tensor(log_shares(labels, logits.shape[1]))
+    logs = [log_softmax(s * tensor(refined) + shares) for s in _SCALES]
+    losses = [negative_log_likelihood(each, targets, "sum") + certainty_loss(each) for each in logs]
     return _SCALES[int(np.argmin(losses + np.log(_SCALES) ** 2 / (2 * _SCALE_STD**2)))]
 
 

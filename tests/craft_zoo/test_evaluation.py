@@ -169,5 +169,12 @@ def test_a_wrong_label_hardly_changes_the_temperature() -> None:
 
 
 def test_few_images_say_little_about_the_temperature() -> None:
-    found = evaluation([[0.9, 0.1], [0.2, 0.8]], [0, 1])  # all right: the best would be 0
-    assert 0.5 < found.fit_temperature() < 1
+    found = evaluation([[0.6, 0.4], [0.3, 0.7]], [0, 1])  # all right: the best would be 0
+    assert 0.8 < found.fit_temperature() < 1
+
+
+@pytest.mark.parametrize("n_images", [6, 12, 24])
+def test_few_images_that_are_all_right_do_not_make_an_adapter_certain(n_images: int) -> None:
+    labels = np.arange(n_images) % 3
+    logits = 30 * np.eye(3, dtype=np.float32)[labels]
+    assert 1.5 < Evaluation(tuple("abc"), labels, logits, logits).fit_temperature() < 4
