@@ -10,6 +10,7 @@ import numpy as np
 
 from craft_zoo.optimizers.auto import popsize
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.losses import unmasked
 
 
 def checked(constraints: Any) -> tuple[Callable[[Any], Any], ...]:
@@ -48,7 +49,7 @@ def _numbers(value: Any) -> np.ndarray:
     try:
         if value is None:
             raise TypeError
-        values = np.ravel(np.asarray(value, np.float64))
+        values = np.ravel(np.asarray(unmasked(value), np.float64))
     except (TypeError, ValueError):
         values = np.zeros(0)
     if not values.size:

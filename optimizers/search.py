@@ -16,7 +16,7 @@ from craft_zoo.optimizers.comparison import Comparison
 from craft_zoo.optimizers.constraints import AugmentedLagrangian, Constrained
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.evaluator import Evaluator, Failure
-from craft_zoo.optimizers.losses import one_number
+from craft_zoo.optimizers.losses import one_number, unmasked
 from craft_zoo.optimizers.record import Record, plain
 from craft_zoo.optimizers.result import Result
 from craft_zoo.optimizers.variables import Variables
@@ -222,7 +222,7 @@ class Search:
             if self.constraints:
                 value, values = value
             if self.optimizer.output_loss is not None:
-                output = np.asarray(value)
+                output = np.asarray(unmasked(value))
                 value, _ = self.optimizer.output_loss(output)
             answer = _Answer(one_number(value), output, values)
         seconds = time.monotonic() - self._began

@@ -63,6 +63,20 @@ def test_a_loss_is_any_single_number(kind: Any) -> None:
     assert result.loss == pytest.approx(minimize(sphere, [0.0, 0.0], budget=60, seed=1).loss)
 
 
+def test_a_masked_loss_or_constraint_is_a_failed_evaluation() -> None:
+    def loss(x: np.ndarray) -> Any:  # a mean of data that are all masked where x is below 0.4
+        return np.ma.masked_less(x, 0.4).mean()
+
+    result = minimize(loss, [1.0], budget=60, seed=1)
+    assert result.x[0] == result.loss >= 0.4
+    assert result.history["loss"].isna().any()
+    found = minimize(sphere, [1.0], constraints=loss, budget=60, seed=1)
+    assert found.x[0] >= 0.4
+    optimizer = create("cma:popsize=4", 2, budget=30, seed=1)
+    optimizer.tell(optimizer.ask(), np.ma.array([3, 2, 1, 0], mask=[0, 0, 0, 1]))
+    assert optimizer.best.loss == 1
+
+
 def test_losses_are_told_in_any_collection() -> None:
     asked = []
     for pack in (np.array, list, iter, torch.tensor, lambda v: [torch.tensor(x) for x in v]):
