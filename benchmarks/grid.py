@@ -324,7 +324,9 @@ def label_runs(
     labels = {}
     for run, label in plain.items():
         details = [
-            _DETAILS.get(name, f"{name.removeprefix(f'{run.method}.')}={{}}").format(value)
+            counted(value, "query")
+            if name == "budget"
+            else _DETAILS.get(name, f"{name.removeprefix(f'{run.method}.')}={{}}").format(value)
             for name, value in _details(run).items()
             if len(several[label][name]) > 1 and value != _default(name)
         ]
@@ -333,7 +335,7 @@ def label_runs(
 
 
 _DEFAULT = CraftConfig()
-_DETAILS = {"budget": "{:,} queries", "model": "{}", "method": "{}", "optimizer": "{}"}
+_DETAILS = {"model": "{}", "method": "{}", "optimizer": "{}"}
 _DETAILS |= {"per_image": "at most {:g} an image", "local": "with {}", "answer_options": "{}"}
 _DETAILS |= {"precision": "{}"}
 

@@ -271,6 +271,7 @@ def test_runs_that_differ_have_different_names() -> None:
         "craft (cma), 8,000 queries, scale=2.0",
         "craft (cma), 90 queries, scale=2.0",
     ]
+    assert label_runs([RUN, one := replace(RUN, budget=1)])[one] == "craft (cma), 1 query"
     assert label_runs([RUN, other], {other: "small"}) == {RUN: "craft (cma)", other: "small"}
     # A budget for each number of shots or data set is no other method.
     few = replace(RUN, shots=RUN.shots + 1, budget=90)
