@@ -76,7 +76,7 @@ class Expert:
         bias: (C,).
         held_out: (N, C) logits of each training image, from a classifier fitted without its fold;
             None: nothing can be held out.
-        calibration: the same by the splits of :func:`calibration_splits`, where these are others.
+        calibration: the same by the splits of :func:`calibration_splits`.
     """
 
     weight: np.ndarray
@@ -114,10 +114,9 @@ def fit_classifiers(
         weight = refiner.weight[n_classes:]
         weight = (weight - weight.mean(axis=0)) / scale[:, None]  # a refiner centres its input
         bias = refiner.bias - each.mean(axis=0) @ weight
-        held_out, calibration = (
-            None if each is None else held_out_logits(nothing, labels, x, regularization, each)
-            for each in (splits, for_scale)
-        )
+        of_task = nothing, labels, x, regularization
+        held_out = None if splits is None else held_out_logits(*of_task, splits)
+        calibration = held_out if for_scale is None else held_out_logits(*of_task, for_scale)
         experts.append(Expert(weight, bias, held_out, calibration))
     return experts
 

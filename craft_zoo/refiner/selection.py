@@ -23,7 +23,6 @@ from craft_zoo.refiner.discriminant import SHRINKAGES, discriminants
 from craft_zoo.refiner.folds import (
     Splits,
     calibration_splits,
-    folds_leave_one_image,
     held_out_splits,
 )
 from craft_zoo.refiner.sampling import LARGE, draw_sample, on_sample_if_large
@@ -35,7 +34,7 @@ _STRONGER_PENALTIES = [10.0, 1.0, 10**-0.5]  # for few images of few classes
 _NATS_PER_DECADE = 0.2  # of cross-entropy, summed over images, that a weaker penalty must save
 _SCALES = [2.0 ** (k / 2) for k in range(-16, 5)]  # inverse temperatures of a part's logits
 _UNSCALED = _SCALES.index(1.0)
-_SCALE_STD = 0.7  # of the logarithm of the scale of a refiner of two images a class
+_SCALE_STD = 0.7  # of the logarithm of the scale of a refiner
 _PRIOR_PRECISION = 10.0  # of the weights, in images
 _FEW_CLASSES = 9  # up to this number, zero-shot prediction is a part of the sum
 _ZERO_SHOT_IMAGES = 2560.0  # C³ times the images that zero-shot prediction of C classes is worth
@@ -168,11 +167,12 @@ def calibration_scale(
     local: np.ndarray | None = None,
     groups: np.ndarray | None = None,
 ) -> float:
-    """Factor that gives the logits of two images a class the size of their evidence; else 1.
+    """Factor that gives refined logits the size of their evidence; 1 if nothing can be held out.
 
-    The weights of such a refiner were chosen for refiners of one image a class, of which the
-    discriminants are up to a hundred times smaller. Of a large task a sample is used, as in
-    :func:`on_sample_if_large`.
+    The weights of a refiner of two images a class were chosen for refiners of one, of which the
+    discriminants are up to a hundred times smaller. Few images of two or three classes that are all
+    classified correctly, too, choose weights that are far too large. Of a large task a sample is
+    used, as in :func:`on_sample_if_large`.
 
     Args:
         logits: (N, C) logits of the classes.
@@ -183,8 +183,6 @@ def calibration_scale(
             of :func:`calibration_splits`; None: there is none.
         groups: (N,) see :func:`held_out_folds`.
     """
-    if not folds_leave_one_image(labels, groups):
-        return 1.0
     if logits.size > LARGE:
         logits, labels, anchors, groups, places, factor = draw_sample(
             logits, labels, anchors, groups
