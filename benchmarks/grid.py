@@ -324,14 +324,18 @@ def label_runs(
     labels = {}
     for run, label in plain.items():
         details = [
-            counted(value, "query")
-            if name == "budget"
-            else _DETAILS.get(name, f"{name.removeprefix(f'{run.method}.')}={{}}").format(value)
+            _detail(run, name, value)
             for name, value in _details(run).items()
             if len(several[label][name]) > 1 and value != _default(name)
         ]
         labels[run] = ", ".join([label, *details])
     return labels
+
+
+def _detail(run: RunSpec, name: str, value: Any) -> str:
+    if name == "budget":
+        return counted(value, "query")
+    return _DETAILS.get(name, f"{name.removeprefix(f'{run.method}.')}={{}}").format(value)
 
 
 _DEFAULT = CraftConfig()

@@ -42,9 +42,7 @@ class Comparison:
         self.mean, self.noise, self.count = math.nan, math.nan, 1
         self._seen: list[tuple[np.ndarray, float]] = []  # candidates of the search, and losses
         self._points: list[np.ndarray] = []  # of the latest comparison
-        self._values: dict[
-            Hashable, list[float]
-        ] = {}  # point -> values of its repeated evaluations
+        self._values: dict[Hashable, list[float]] = {}  # values of a point evaluated repeatedly
 
     @property
     def begun(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -249,16 +249,18 @@ class Variables:
             counts = np.array(self.space.choices)
             chosen = (z.astype(np.int64) + self._first) % counts
             return self._pack([v.values[i] for v, i in zip(self._choices, chosen, strict=True)])
-        parts = np.split(self._box.point(z), self._cuts)
-        return self._pack([v.value(u) for v, u in zip(self._variables, parts, strict=True)])
+        return self._pack([v.value(u) for v, u in self._parts(self._box, z)])
 
     def key(self, z: np.ndarray) -> tuple[Any, ...]:
         """A value that is equal for the optimizer's variables of the same point."""
         if self._box is None:
             return tuple(z.astype(np.int64).tolist())
-        parts = np.split(self._box.point(z), self._cuts)
-        pairs = zip(self._variables, parts, strict=True)
+        pairs = self._parts(self._box, z)
         return tuple(int(np.argmax(u)) if isinstance(v, Choice) else v.value(u) for v, u in pairs)
+
+    def _parts(self, box: Box, z: np.ndarray) -> Iterator[tuple[Variable, np.ndarray]]:
+        """Each variable with its units, numbers from 0 to 1."""
+        return zip(self._variables, np.split(box.point(z), self._cuts), strict=True)
 
     def table(self, points: Sequence[Any]) -> dict[str, list[Any]]:
         """A column for each variable."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ _ESCAPED = str.maketrans(
     | {"<": "$<$", ">": "$>$", "|": r"\textbar{}"}  # LaTeX's own fonts have ¡, ¿ and — there
     | {"[": "{[}", "*": "{*}"}  # at the start of a row they belong to the \\ of the row before
 )
+_END = ("\\bottomrule", "\\end{tabular}", "")  # last lines of a table in LaTeX
 MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 
 
@@ -207,7 +208,7 @@ def for_paper(points: pd.DataFrame) -> str:
     best = means[~white[means.index]].max()
     columns = sorted(means.columns, key=lambda task: list(ends["dataset"].unique()).index(task[0]))
     lines = ["% Mean and standard deviation over the seeds; bold: highest mean."]
-    lines += [f"\\begin{{tabular}}{{l{'r' * len(columns)}}}", "\\toprule"]
+    lines += _tabular("l" + "r" * len(columns))
     lines.append(_row(["", *(_latex(str(name)) for _, name, _ in columns)]))
     lines.append(_row(["shots", *(str(shots) for _, _, shots in columns)]))
     for group in (order[~white[order]], order[white[order]]):
@@ -220,7 +221,12 @@ def for_paper(points: pd.DataFrame) -> str:
                 bold = not white[label] and mean == best[task]
                 row.append(_mean_and_deviation(mean, deviation, bold))
             lines.append(_row(row))
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+    return "\n".join([*lines, *_END])
+
+
+def _tabular(aligned: str) -> list[str]:
+    """The first lines of a table in LaTeX, whose last are :data:`_END`."""
+    return [f"\\begin{{tabular}}{{{aligned}}}", "\\toprule"]
 
 
 def _row(cells: list[str]) -> str:
@@ -257,10 +263,7 @@ def markdown(table: pd.DataFrame) -> str:
     lines = [
         [markdown_cell(str(column)) for column in table.columns],
         aligned,
-        *(
-            [markdown_cell(text(value, column)) for column, value in zip(table, row, strict=True)]
-            for row in table.itertuples(index=False)
-        ),
+        *(list(map(markdown_cell, cells)) for cells in _cells(table)),
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -269,13 +272,15 @@ def write(table: pd.DataFrame, folder: Path, name: str) -> None:
     """Write ``name.csv`` and ``name.tex`` (LaTeX with booktabs)."""
     write_atomically(folder / f"{name}.csv", table.to_csv(index=False))
     aligned = "".join("l" if _is_text(table[column]) else "r" for column in table)
-    lines = [f"\\begin{{tabular}}{{{aligned}}}", "\\toprule"]
-    lines += [_row([_latex(str(column)) for column in table]), "\\midrule"]
+    lines = [*_tabular(aligned), _row([_latex(str(column)) for column in table]), "\\midrule"]
+    lines += [_row(list(map(_latex, cells))) for cells in _cells(table)]
+    write_atomically(folder / f"{name}.tex", "\n".join([*lines, *_END]))
+
+
+def _cells(table: pd.DataFrame) -> Iterator[list[str]]:
+    """The formatted cells of each row."""
     for row in table.itertuples(index=False):
-        cells = [text(value, column) for column, value in zip(table, row, strict=True)]
-        lines.append(_row([_latex(cell) for cell in cells]))
-    latex = "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
-    write_atomically(folder / f"{name}.tex", latex)
+        yield [text(value, column) for column, value in zip(table, row, strict=True)]
 
 
 def _is_text(column: pd.Series) -> bool:

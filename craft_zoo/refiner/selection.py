@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +26,7 @@ from craft_zoo.refiner.folds import (
     held_out_splits,
 )
 from craft_zoo.refiner.sampling import LARGE, draw_sample, on_sample_if_large
-from craft_zoo.tensors import log_softmax, negative_log_likelihood, tensor, tensordot
+from craft_zoo.tensors import Tensor, log_softmax, negative_log_likelihood, tensor, tensordot
 
 _WHITENINGS = (None, 0.1)
 _PENALTIES = [10.0**-k for k in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5)]
@@ -195,9 +195,11 @@ def calibration_scale(
     refined = held_out_logits(logits, labels, anchors, regularization, splits)
     if local is not None:
         refined += local
-    targets, shares = tensor(labels), tensor(log_shares(labels, logits.shape[1]))
-    logs = [log_softmax(s * tensor(refined) + shares) for s in _SCALES]
-    losses = [negative_log_likelihood(each, targets, "sum") + certainty_loss(each) for each in logs]
+    targets = tensor(labels)
+    losses = [
+        negative_log_likelihood(logs, targets, "sum") + certainty_loss(logs)
+        for logs in _scaled(refined, _SCALES, log_shares(labels, logits.shape[1]))
+    ]
     return _SCALES[int(np.argmin(losses + np.log(_SCALES) ** 2 / (2 * _SCALE_STD**2)))]
 
 
@@ -282,10 +284,17 @@ def _losses(
     logits: np.ndarray, labels: np.ndarray, scales: Sequence[float], shares: np.ndarray
 ) -> list[float]:
     """Cross-entropy of scaled logits, summed over the images, for each scale."""
-    returned, targets, prior = tensor(logits), tensor(labels), tensor(shares)
+    targets = tensor(labels)
     return [
-        negative_log_likelihood(log_softmax(s * returned + prior), targets, "sum") for s in scales
+        negative_log_likelihood(logs, targets, "sum") for logs in _scaled(logits, scales, shares)
     ]
+
+
+def _scaled(logits: np.ndarray, scales: Sequence[float], shares: np.ndarray) -> Iterator[Tensor]:
+    """(N, C) log-probabilities of scaled logits plus the classes' shares, for each scale."""
+    returned, prior = tensor(logits), tensor(shares)
+    for scale in scales:
+        yield log_softmax(scale * returned + prior)
 
 
 def share_of_evidence(labels: np.ndarray) -> float:
