@@ -98,21 +98,26 @@ def vlm() -> OpenCLIP:
     return model
 
 
-@copied
-def tiny_parts() -> tuple[Any, Any, Any]:
+def random_parts(layers: int) -> tuple[Any, Any, Any]:
     """Model, preprocessing and tokenizer of a CLIP with random weights and craft-mini's shapes.
 
-    It encodes an image 30 times as fast as craft-mini.
+    With one layer, it encodes an image 30 times as fast as craft-mini.
     """
-    vision = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16}
-    text = {"context_length": 77, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 1}
+    vision = {"image_size": 32, "layers": layers, "width": 32, "patch_size": 8, "head_width": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 256, "heads": 4}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = open_clip.CLIP(512, vision_cfg=vision, text_cfg=text)
+        model = open_clip.CLIP(512, vision_cfg=vision, text_cfg=text | {"layers": layers})
         for parameter in model.parameters():  # larger than the initial values
             parameter.data += 0.05 * torch.randn_like(parameter)
     preprocess = image_transform_v2(PreprocessCfg(size=(32, 32)), is_train=False)
     return model, preprocess, open_clip.SimpleTokenizer()
+
+
+@copied
+def tiny_parts() -> tuple[Any, Any, Any]:
+    """The parts of a model with one layer in each tower."""
+    return random_parts(1)
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +131,12 @@ def tiny_vlm(make_tiny: Callable[..., Any], own_cache: None) -> OpenCLIP:
     """A model with random weights, for tests that do not depend on accuracy."""
     model: OpenCLIP = make_tiny(cache=cache_folder())
     return model
+
+
+@pytest.fixture(scope="session")
+def two_layers(own_cache: None) -> OpenCLIP:
+    """As ``tiny_vlm``, with two layers in each tower."""
+    return OpenCLIP(*random_parts(2), name="two layers", cache=cache_folder())
 
 
 @pytest.fixture

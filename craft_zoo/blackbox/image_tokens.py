@@ -36,7 +36,8 @@ class WithTokens(DerivedImage):
 
     Attributes:
         source: the image.
-        tokens: (n, width) float32.
+        tokens: (n, width) float32, or (L, n, width): the second to L-th layers read tokens of
+            their own in place of what the layer before made of those before.
     """
 
     source: ImageSource
@@ -53,7 +54,7 @@ class WithTokens(DerivedImage):
 
 
 def shared_tokens(images: Sequence[ImageSource]) -> np.ndarray | None:
-    """The (n, width) tokens with which all images are read; None: they have none.
+    """The tokens with which all images are read, see :class:`WithTokens`; None: they have none.
 
     Raises:
         CraftZooError: they differ in their tokens.

@@ -8,7 +8,7 @@ solution to deploy; the last one is its result. It never sees the test images.
 - baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``, ``zip``,
   ``sharpzo``, ``bar``, ``cbbt``, ``blackvip``, ``blackvip-se``, ``visual-prompt``,
   ``bpt-vlm``, ``llm-prompts``, ``craft-released``, and the white-box ``coop``, ``coop-csc``,
-  ``linear-probe``, ``vectors-local`` and ``lfa-local``
+  ``linear-probe``, ``vectors-local``, ``lfa-local`` and ``bpt-vlm-deep``
 - ``vectors`` and ``lfa``: a linear classifier, or a linear map, on vectors that a service sells
 - :func:`get_method`, :func:`find_method`, :func:`method_names`, :func:`register_method`: the
   registry; :class:`RegisteredMethod`: a method with its properties

@@ -26,13 +26,13 @@ from craft_zoo.seeding import derived_seed, generator
 from craft_zoo.solution import Solution
 
 TOKENS = 8  # of a text
-_POPSIZE = 30
+POPSIZE = 30
 _PATCH_WEIGHTS = 3072  # of ViT-B/32, 32 x 32 x 3; the released code has the number for all models
 
 _OPTIMIZERS = {
-    "cma": f"cma:popsize={_POPSIZE},step=csa",
-    "sep-cma": f"sep-cma:popsize={_POPSIZE}",
-    "lm-ma-es": f"lm-ma-es:popsize={_POPSIZE}",
+    "cma": f"cma:popsize={POPSIZE},step=csa",
+    "sep-cma": f"sep-cma:popsize={POPSIZE}",
+    "lm-ma-es": f"lm-ma-es:popsize={POPSIZE}",
 }
 
 
@@ -52,8 +52,14 @@ class TokenPrompts(AlteredImages):
 
 
 def with_tokens(vlm: VLM, images: ImageSet, tokens: np.ndarray) -> ImageSet:
-    """Images that the model reads with (n, width) tokens behind their patches, if n is not 0."""
-    if not len(tokens):
+    """Images that the model reads with tokens behind their patches, if there are any.
+
+    Args:
+        vlm: the model.
+        images: images of it.
+        tokens: (n, width), or (L, n, width) for its first L layers.
+    """
+    if not tokens.size:
         return images
     return vlm.images([WithTokens(source, tokens) for source in images.sources], keep=False)
 
@@ -63,9 +69,9 @@ class TokenSpace:
 
     Args:
         width: of a token of a text.
-        words: standard deviation of the entries of the model's token embeddings.
         image: number of image tokens, and the numbers of each.
-        patches: mean and standard deviation of the weights that embed patches.
+        maps: standard deviation of the entries of the texts' map, whose mean is 0, and mean and
+            standard deviation of those of the images' map.
         dim: d, coordinates of each half.
         seed: seed of the maps.
     """
@@ -73,21 +79,19 @@ class TokenSpace:
     def __init__(
         self,
         width: int,
-        words: float,
         image: tuple[int, int],
-        patches: tuple[float, float],
+        maps: tuple[float, tuple[float, float]],
         *,
         dim: int,
         seed: int,
     ) -> None:
         self._dim, self._image = dim, image
         nothing = np.zeros((TOKENS, width), np.float32)
-        self._texts = Subspace(nothing, dim, std=words / np.sqrt(dim), seed=seed)
-        mean, std = patches
+        spread, (mean, std) = maps
+        self._texts = Subspace(nothing, dim, std=spread, seed=seed)
         shape = image[0] * image[1], dim
         unit = generator(seed, "image tokens").standard_normal(shape)
-        share = _PATCH_WEIGHTS / dim
-        self._images = (mean * share + std * np.sqrt(share) * unit).astype(np.float32)
+        self._images = (mean + std * unit).astype(np.float32)
         self.dim = dim * (1 + (image[0] > 0))
 
     def contexts(self, candidates: np.ndarray) -> np.ndarray:
@@ -100,6 +104,18 @@ class TokenSpace:
             return np.zeros(self._image, np.float32)
         half = candidate[self._dim :].astype(np.float32)
         return (self._images @ half).reshape(self._image)
+
+
+def first_maps(embeddings: Embeddings, dim: int) -> tuple[float, tuple[float, float]]:
+    """Entries of the maps to the tokens that a model's first layers read, see :class:`TokenSpace`.
+
+    Args:
+        embeddings: statistics of the model.
+        dim: d, coordinates of each half.
+    """
+    mean, std = embeddings.patches
+    share = _PATCH_WEIGHTS / dim
+    return embeddings.words / np.sqrt(dim), (mean * share, std * np.sqrt(share))
 
 
 OPTIONS = (
@@ -138,10 +154,12 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
         )
     start = problem.initial_context
     unknown = Embeddings(float(start.std()), width=0, patches=(0.0, 0.0))
-    words, width, patches = problem.vlm.embeddings() or unknown
-    image = (count, width) if count and width else (0, 0)
-    space = TokenSpace(start.shape[1], words, image, patches, dim=dim, seed=problem.seed)
-    optimizer = _optimizer(own("optimizer"), space.dim, problem)
+    embeddings = problem.vlm.embeddings() or unknown
+    image = (count, embeddings.width) if count and embeddings.width else (0, 0)
+    maps = first_maps(embeddings, dim)
+    space = TokenSpace(start.shape[1], image, maps, dim=dim, seed=problem.seed)
+    seed = derived_seed(problem.seed, "optimizer")
+    optimizer = create_optimizer(own("optimizer"), space.dim, budget=problem.budget, seed=seed)
     yield Step(0, Solution(space.contexts(np.zeros((1, space.dim)))[0]))
     meter, labels = problem.meter, problem.labels
     search = meter.wrap(problem.box, "search")
@@ -173,8 +191,8 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
             yield Step(meter.queries, solution, float(losses[place]), learnt)
 
 
-def _optimizer(name: str, dim: int, problem: Problem) -> Optimizer:
-    seed = derived_seed(problem.seed, "optimizer")
+def create_optimizer(name: str, dim: int, *, budget: int, seed: int) -> Optimizer:
+    """One of the optimizers of the setting ``optimizer``, in generations of 30."""
     if name == "mmes":
-        return MMES(dim, popsize=_POPSIZE, budget=problem.budget, seed=seed)
-    return optimizers.create(_OPTIMIZERS[name], dim, budget=problem.budget, seed=seed)
+        return MMES(dim, popsize=POPSIZE, budget=budget, seed=seed)
+    return optimizers.create(_OPTIMIZERS[name], dim, budget=budget, seed=seed)

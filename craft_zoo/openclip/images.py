@@ -120,6 +120,11 @@ class ImageEncoder:
         found = torch.from_numpy(np.concatenate(parts)).to(self._device)
         return found[:, 1:].contiguous(), found[:, 0].contiguous()
 
+    @torch.inference_mode()
+    def encode_together(self, images: Sequence[ImageSource]) -> None:
+        """Encode images in one batch without padding, for what hooks on the model see of it."""
+        self._model.encode_image(self._on_device([self._prepare(image) for image in images]))
+
     def _encode(
         self, images: Sequence[ImageSource], *, lengths: bool = False
     ) -> Iterator[np.ndarray]:
@@ -142,13 +147,14 @@ class ImageEncoder:
             return self._normalize(torch.from_numpy(source.colours).permute(2, 0, 1))
         return self._to_tensor(open_image(source))
 
+    def _on_device(self, pixels: list[Tensor]) -> Tensor:
+        return torch.stack(pixels).to(self._device, self._dtype, memory_format=torch.channels_last)
+
     @torch.inference_mode()
     def _run(self, pixels: list[Tensor], lengths: bool = False) -> np.ndarray:
         """Normalised features; with ``lengths``, behind a column of those before normalisation."""
         padding = [pixels[-1]] * (self._batch - len(pixels))
-        batch = torch.stack(pixels + padding).to(
-            self._device, self._dtype, memory_format=torch.channels_last
-        )
+        batch = self._on_device(pixels + padding)
         features = self._model.encode_image(batch)[: len(pixels)].float()
         normalised = F.normalize(features, dim=-1)
         if lengths:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from craft_zoo.openclip.build import build
 from craft_zoo.openclip.cache import cache_folder, weights_key
 from craft_zoo.openclip.classifier import ImageFeatures, OpenCLIPClassifier, OpenCLIPTexts
 from craft_zoo.openclip.images import ImageEncoder
+from craft_zoo.openclip.layers import inner_tokens, recorded_spreads
 from craft_zoo.openclip.text import (
     Model,
     Tokenizer,
@@ -164,26 +165,26 @@ class OpenCLIP(ServingVLM):
 
     @contextmanager
     def _adding(self, tokens: np.ndarray | None) -> Iterator[None]:
-        """Within, images are encoded with (n, width) tokens behind their patches."""
+        """Within, images are encoded with tokens behind their patches, see :class:`WithTokens`."""
         if tokens is None:
             yield
             return
-        if tokens.shape[1] != (width := self._token_width()):
+        if tokens.shape[-1] != (width := self._token_width()):
             raise CraftZooError(
-                f"{self.name} takes image tokens of {width} numbers, not {tokens.shape[1]}: pass "
+                f"{self.name} takes image tokens of {width} numbers, not {tokens.shape[-1]}: pass "
                 f"the images alone"
             )
-        added = torch.from_numpy(tokens)
+        first, *inner = torch.from_numpy(tokens if tokens.ndim == 3 else tokens[None])
+        visual = self._model.visual
 
         def add(_: Model, given: tuple[Tensor]) -> tuple[Tensor]:
             patches = given[0]
-            return (torch.cat([patches, added.to(patches).expand(len(patches), -1, -1)], dim=1),)
+            return (torch.cat([patches, first.to(patches).expand(len(patches), -1, -1)], dim=1),)
 
-        hook = self._model.visual.ln_pre.register_forward_pre_hook(add)
-        try:
+        with ExitStack() as stack:
+            stack.callback(visual.ln_pre.register_forward_pre_hook(add).remove)
+            stack.enter_context(inner_tokens(visual, slice(-len(first), None), inner))
             yield
-        finally:
-            hook.remove()
 
     def description(self) -> dict[str, str]:
         """See :meth:`VLM.description`: a hash of weights, activations and preprocessing."""
@@ -241,6 +242,13 @@ class OpenCLIP(ServingVLM):
     def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> WhiteBox:
         """Open the model on class names with gradients; not part of the black-box interface."""
         return WhiteBox(self._model, self._tokenizer, classnames, init)
+
+    def image_spreads(self, images: Sequence[ImageSource]) -> list[float]:
+        """Spread of what each layer of the image tower makes of images, see
+        :func:`craft_zoo.openclip.layers.spread`; not part of the black-box interface."""
+        with self._adding(shared_tokens(images)), recorded_spreads(self._model.visual) as found:
+            self._encode_images.encode_together(images)
+        return found
 
     def features(self, images: ImageSet) -> np.ndarray:
         """See :meth:`VLM.features`."""

@@ -83,7 +83,7 @@ def test_every_setting_has_another_value_here() -> None:
 # Methods that encode images at each query, take many queries a step, or need vectors, a file or a
 # language model.
 LEFT_OUT = {
-    *("bar", "blackvip", "blackvip-se", "bpt-vlm", "cbbt", "lfa", "lfa-local"),
+    *("bar", "blackvip", "blackvip-se", "bpt-vlm", "bpt-vlm-deep", "cbbt", "lfa", "lfa-local"),
     *("descriptions", "llm-prompts", "sharpzo", "vectors", "visual-prompt"),
 }
 

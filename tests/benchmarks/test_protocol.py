@@ -329,7 +329,8 @@ def test_suites_ask_for_the_papers_experiments() -> None:
         *("descriptions", "llm-prompts"),  # need a file, a language model
         "sharpzo",  # a generation takes more than a sixth of the study's budget
         # Those that encode training images again and again.
-        *("bar", "blackvip", "blackvip-se", "bpt-vlm", "cbbt", "visual-prompt", "zip"),
+        *("bar", "blackvip", "blackvip-se", "bpt-vlm", "bpt-vlm-deep", "cbbt", "visual-prompt"),
+        "zip",
     }
     assert {run.budget for run, name in study.items() if name} == {2000}
     zip_paper = Plan.of(read_suite("zip-paper")).runs(look=False)

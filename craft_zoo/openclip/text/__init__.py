@@ -14,6 +14,7 @@ from craft_zoo.openclip.text.tower import (
     Tokenizer,
     is_plainly_causal,
     shortened,
+    text_tower,
     token_embedding,
     tokens_in_parts,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "WordEncoder",
     "encoder_for",
     "shortened",
+    "text_tower",
     "token_embedding",
     "tokens_in_parts",
 ]

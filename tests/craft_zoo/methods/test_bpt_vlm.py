@@ -12,18 +12,18 @@ import torch
 from torch.nn import functional as F
 
 from craft_zoo.blackbox import as_template
-from craft_zoo.blackbox.image_tokens import WithTokens
+from craft_zoo.blackbox.image_tokens import Embeddings, WithTokens
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.images import content_key
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, bpt_vlm, get_method, read_settings
-from craft_zoo.methods.bpt_vlm import TokenPrompts, TokenSpace
+from craft_zoo.methods.bpt_vlm import TokenPrompts, TokenSpace, first_maps
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers import Optimizer
 
 
 def test_both_halves_of_a_candidate_by_hand() -> None:
-    space = TokenSpace(3, 0.01, (2, 2), (0.5, 0.1), dim=2, seed=1)
+    space = TokenSpace(3, (2, 2), (0.01, (0.5, 0.1)), dim=2, seed=1)
     assert space.dim == 4
     space._texts._basis = np.arange(48, dtype=np.float32).reshape(24, 2)
     space._images = np.array([[1, 0], [0, 1], [1, 1], [2, -1]], np.float32)
@@ -34,13 +34,14 @@ def test_both_halves_of_a_candidate_by_hand() -> None:
     assert context[:2].tolist() == [[1, 23, 45], [67, 89, 111]]
     assert space.tokens(candidate).tolist() == [[5, 3], [8, 7]]
     assert not space.contexts(np.zeros((1, 4))).any()
-    alone = TokenSpace(3, 0.01, (0, 0), (0, 0), dim=2, seed=1)
+    alone = TokenSpace(3, (0, 0), (0.01, (0, 0)), dim=2, seed=1)
     assert alone.dim == 2
     assert alone.tokens(np.ones(2)).shape == (0, 0)
 
 
 def test_projections_have_the_released_spread() -> None:
-    space = TokenSpace(512, 0.01, (5, 768), (0.001, 0.02), dim=500, seed=1)
+    maps = first_maps(Embeddings(0.01, 768, (0.001, 0.02)), 500)
+    space = TokenSpace(512, (5, 768), maps, dim=500, seed=1)
     assert space.dim == 1000
     assert space._texts._basis.std() == pytest.approx(0.01 / 500**0.5, rel=0.01)
     assert space._images.mean() == pytest.approx(0.001 * 3072 / 500, rel=0.03)
@@ -113,7 +114,7 @@ def test_two_generations_by_hand(
         method="bpt-vlm",
     )
     optimizer = Written(4)
-    monkeypatch.setattr(bpt_vlm, "_optimizer", lambda *_: optimizer)
+    monkeypatch.setattr(bpt_vlm, "create_optimizer", lambda *_, **__: optimizer)
     unit = np.zeros((8, 4), np.float32)
     unit[0, 0] = 3
     made = bpt_vlm.Subspace

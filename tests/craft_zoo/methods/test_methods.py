@@ -263,7 +263,7 @@ def test_names_and_needs() -> None:
     assert set(names) == {
         *("craft", "prompt", "refine", "craft-anchors", "anchors"),
         *("zero-shot", "templates", "bbt", "spsa-gc", "spsa-clip", "zip", "blackvip"),
-        *("blackvip-se", "visual-prompt", "bpt-vlm"),
+        *("blackvip-se", "visual-prompt", "bpt-vlm", "bpt-vlm-deep"),
         *("craft-released", "coop", "coop-csc", "linear-probe", "vectors", "vectors-local"),
         *("hard", "craft-hard", "local", "descriptions"),
         *("sharpzo", "lfa", "lfa-local", "bar", "cbbt", "llm-prompts"),
@@ -278,7 +278,7 @@ def test_names_and_needs() -> None:
     assert optimizers_for("hard", given) == ["genetic:popsize=5", "nevergrad:OnePlusOne"]
     assert optimizers_for("hard", ["cma"]) == ["columns"]
     assert {n for n in names if is_white_box(n)} == {
-        *("coop", "coop-csc", "linear-probe", "vectors-local", "lfa-local")
+        *("coop", "coop-csc", "linear-probe", "vectors-local", "lfa-local", "bpt-vlm-deep")
     }
     with pytest.raises(CraftZooError, match="unknown method 'crafty': did you mean 'craft'"):
         get_method("crafty")

@@ -278,6 +278,22 @@ def test_gpu_agrees_with_cpu(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_white_box_logits_come_from_a_gpu(vlm: OpenCLIP, small_task: Task) -> None:
+    on_gpu = load_vlm("craft-mini", device="cuda")
+    assert isinstance(on_gpu, OpenCLIP)
+    context = 0.1 * torch.randn(5, 256)
+    one, other = (
+        each.white_box(small_task.classnames).logits(
+            context[:4].requires_grad_(), each.images(small_task.test.images[:5]), context[None, 1:]
+        )
+        for each in (vlm, on_gpu)
+    )
+    assert other.device.type == "cpu"
+    assert other.requires_grad
+    torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("memory", [1, 1024])
 def test_on_a_gpu_the_engine_agrees_with_the_towers_own_pass(memory: int) -> None:
     model, _, tokenizer = mini.create()
