@@ -60,6 +60,7 @@ TABLE = {
     "svhn": Gains(0.9, 0.2, 0.005, 1),
     "eurosat": Gains(0.9, 0.2, 0.005, 0.4),
     "resisc45": Gains(0.95, 0.1, 0.01, 0.3),
+    "clevr": Gains(0.9, 0.2, 0.005, 1),
     "ucf101": Gains(0.9, 0.1, 0.01, 0.3),
     "imagenet": Gains(0.9, 0.2, 0.005, 0.3),
 }

@@ -343,7 +343,7 @@ def test_suites_ask_for_the_papers_experiments() -> None:
         100 * (1024 + 40) + 199_900 * 2 + 1000 * 1024  # generations, steps, gradients for scores
     }
     tried = {(run.dataset.name, run.transfer) for run in zip_paper if "@" in run.dataset.name}
-    assert len(tried) == 12
+    assert len(tried) == 13
     assert all(other == (name.replace("@base", "@new"),) for name, other in tried)
 
 

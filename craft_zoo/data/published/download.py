@@ -53,8 +53,9 @@ def download_missing(published: Published, root: Path) -> None:
 def _fetch_missing(published: Published, root: Path) -> None:
     missing = missing_files(published, root)  # another process may have downloaded them
     split, images = published.split_path(root), published.image_folder(root)
-    # The image folder is moved last: if the process is killed before, it is still missing.
-    others = [path for path in missing[::-1] if path != split]
+    # The image folder is moved last, with its parts: if the process is killed before, it is still
+    # missing.
+    others = [path for path in missing[::-1] if path != split and path.parent not in missing]
     if others:
         folder, home = root / published.folder, Path(published.download_home)
         places = {path: home / path.relative_to(folder) for path in others}

@@ -143,6 +143,13 @@ def _write_splits(root: Path) -> None:
         {name: name for name in ("airplane", "baseball_diamond", "wetland")},
         "{folder}/{folder}_{number:03}.jpg",
     )
+    _split(
+        root / "CLEVR_v1.0",
+        "images",
+        "split_mlai_CLEVR.json",
+        dict.fromkeys(("10", "3", "4"), ""),
+        "{scenes}/CLEVR_{scenes}_{label}{number:05}.png",
+    )
 
 
 def _split(folder: Path, images: str, file_name: str, classes: dict[str, str], form: str) -> None:
@@ -158,6 +165,7 @@ def _split(folder: Path, images: str, file_name: str, classes: dict[str, str], f
                     label=label,
                     number=first + number,
                     half="test" if part == "test" else "train",
+                    scenes="val" if part == "test" else "train",  # CLEVR has no public test
                 ),
                 label,
                 name,

@@ -35,6 +35,7 @@ TRAINED = {
     "cifar100": ("apple", "aquarium fish", "baby"),
     "svhn": tuple("0123456789"),
     "resisc45": ("airplane", "baseball diamond", "wetland"),
+    "clevr": ("10", "3", "4"),
 }
 SHIFTS = {
     "imagenetv2": ("tench", "missile", "projectile"),

@@ -36,6 +36,7 @@ ARCHIVES = {
     "UCF": ("ucf101", ".", None),
     "cifar-10-": ("cifar10", "cifar-10-batches-bin", None),
     "cifar-100-": ("cifar100", "cifar-100-binary", None),
+    "CLEVR": ("clevr", "CLEVR_v1.0", None),
 }
 DOWNLOADABLE = [name for name, one in published_datasets().items() if one.by_hand is None]
 
