@@ -167,14 +167,13 @@ class _RunCosts:
             evaluation += math.ceil((1 + anchors / other.n_classes) * other.n_test)
         names = _classnames(mine, self._opened)
         usage = most_llm_usage(run.method, run.config, run.budget, names)
-        asks = not find_method(run.method).white_box
-        if self._bills is not None and asks:
+        if self._bills is not None and not find_method(run.method).white_box:
             usage += self._bills.of(run, trial, mine, n_train)
             usage += self._bills.of_measuring(run, trial, mine, n_measured, points)
             for other in others:
                 usage += self._bills.of_measuring(run, trial, other, other.n_test)
         seconds = 0.0
-        if self._speed is not None and asks:
+        if self._speed is not None:
             n_encoded = (1 + run.config.views) * n_train + trial.encoded * a_query
             if trial.alters:
                 n_encoded += points * n_measured

@@ -121,9 +121,9 @@ def rehearse(
     Raises:
         PromptError: the model does not accept the prompts of the method.
     """
-    if is_white_box(method):
-        return Rehearsed([0, 0], deployed=[], refiner=0, asked=[], queries=0)
     queries, whole = most_queries(method, config, budget, n_classes), n_classes
+    if is_white_box(method):
+        return Rehearsed([0, queries], deployed=[], refiner=0, asked=[], queries=queries)
     n_classes, shots = rehearsed_size(n_classes, shots)
     config, budget = _scaled(method, config, budget, whole, n_classes)
     labels = np.repeat(np.arange(n_classes), shots)

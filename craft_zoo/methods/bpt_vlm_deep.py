@@ -13,7 +13,7 @@ from craft_zoo.blackbox.image_tokens import WithTokens
 from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import mean_losses
-from craft_zoo.methods.altered_images import AlteredImages
+from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.bpt_vlm import (
     POPSIZE,
     TOKENS,
@@ -32,22 +32,10 @@ from craft_zoo.seeding import derived_seed, generator
 if TYPE_CHECKING:
     from craft_zoo.openclip.white_box import WhiteBox
 
-EVALUATIONS = {
-    "oxford_pets": 3600,
-    "food101": 3600,
-    "caltech101": 3600,
-    "imagenet": 14400,
-    "sun397": 18000,
-    "dtd": 36000,
-}
-"""Evaluations by data set, where they are not 25,200."""
-
-_EVALUATIONS = 25200
 _LAYERS = 12  # those of ViT-B/32, the authors' model
 _SPREAD_IMAGES = 64  # a batch of the released code, by which the maps of the images are scaled
 
 OPTIONS = (
-    Option("evaluations", int | None, None, "evaluations of the model; none: by data set"),
     Option("layers", int | None, None, "layers with tokens; none: 12, or all if there are fewer"),
     Option("image_tokens", int, 5, "tokens added to an image's patches, if the model accepts them"),
     Option("dim", int, 500, "coordinates of the texts, and of the images, in each layer"),
@@ -100,6 +88,7 @@ class LayerTokens(AlteredImages):
     white_box=True,
     settings=(),
     own=OPTIONS,
+    queries=lambda _, budget, __: budget,
     start=" ".join(["X"] * TOKENS),
     deployable=False,
     uses_torch=True,
@@ -109,7 +98,7 @@ def bpt_vlm_deep(problem: Problem) -> Iterator[Step]:
 
     In turn, the tokens of each layer are searched for a generation of 30 candidates, while the
     other layers have the best tokens so far. Images have tokens where the model is a vision
-    transformer of open_clip.
+    transformer of open_clip. A query is an evaluation of the model with its tokens.
     """
     vlm, seed, own = local_model(problem), problem.seed, problem.own_of("bpt-vlm-deep")
     opened = vlm.white_box(problem.box.classnames, problem.box.template)
@@ -136,26 +125,33 @@ def bpt_vlm_deep(problem: Problem) -> Iterator[Step]:
         texts=np.zeros((n_layers, TOKENS, width), np.float32),
         images=np.zeros((n_layers, *image), np.float32),
     )
-    least = np.inf
-    for layer, search in [*enumerate(searches)] * generations:
-        if search.stop:
-            continue
-        candidates, losses = search.ask(), []
+    yield Step(0, best)
+    least, meter, reports = np.inf, problem.meter, Reports(problem.budget)
+    turns = [*enumerate(searches)] * generations
+    for place, (layer, search) in enumerate(turns, start=1):
+        candidates = np.zeros((0, search.dim)) if search.stop else search.ask()
+        meter.charge(len(candidates), len(problem.labels), "search")
+        losses = []
         for candidate in candidates:
             tried = best.with_candidate(layer, spaces[layer], candidate)
-            asked = tried
+            read = tried
             if least == np.inf:
                 # The released code reads the first candidate without tokens in later layers.
-                asked = tried.first_layer()
-                spaces += _later_spaces(asked, problem, n_layers, dim)
-            logits = asked.logits(problem.box, problem.images)
-            losses.append(float(mean_losses(logits[None], problem.labels)[0]))
+                read = tried.first_layer()
+                spaces += _later_spaces(read, problem, n_layers, dim)
+            losses.append(_loss(read, problem))
             if losses[-1] < least:
                 best, least = tried, losses[-1]
-        search.tell(candidates, np.array(losses))
-    logits = best.logits(problem.box, problem.images)
-    loss = float(mean_losses(logits[None], problem.labels)[0])
-    yield Step(0, best, loss, accuracy(logits, problem.labels))
+        if losses:
+            search.tell(candidates, np.array(losses))
+        if reports.due(meter.queries, is_last=place == len(turns)):
+            learnt = accuracy(best.logits(problem.box, problem.images), problem.labels)
+            yield Step(meter.queries, best, least, learnt)
+
+
+def _loss(tokens: LayerTokens, problem: Problem) -> float:
+    logits = tokens.logits(problem.box, problem.images)
+    return float(mean_losses(logits[None], problem.labels)[0])
 
 
 def _sizes(problem: Problem, layers: int) -> tuple[int, int]:
@@ -185,15 +181,9 @@ def _sizes(problem: Problem, layers: int) -> tuple[int, int]:
             f"settings bpt-vlm-deep.image_tokens and bpt-vlm-deep.dim must be at least 0 and 4, "
             f"not {own('image_tokens')} and {own('dim')}"
         )
-    evaluations = own("evaluations")
-    if evaluations is None:
-        evaluations = EVALUATIONS.get(problem.name, _EVALUATIONS)
-    if evaluations < n_layers * POPSIZE:
-        raise CraftZooError(
-            f"setting bpt-vlm-deep.evaluations must be at least {n_layers * POPSIZE}, a generation "
-            f"of each of the {n_layers} layers, not {evaluations}"
-        )
-    return n_layers, evaluations // (n_layers * POPSIZE)
+    what = f"a generation of each of the {n_layers} layers"
+    problem.check_budget(n_layers * POPSIZE, what, "bpt-vlm-deep.layers")
+    return n_layers, problem.budget // (n_layers * POPSIZE)
 
 
 def _later_spaces(

@@ -455,6 +455,7 @@ def test_a_forecast_knows_generations_of_every_size(
         ("visual-prompt", 60, {}),
         ("bpt-vlm", 90, {}),
         ("sharpzo", 60, {"sharpzo.dim": 8, "sharpzo.popsize": 4}),
+        ("linear-probe", 5, {}),
     ],
 )
 def test_the_time_includes_images_that_a_method_alters(

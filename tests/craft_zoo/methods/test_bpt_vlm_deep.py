@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from craft_zoo.blackbox import Meter
 from craft_zoo.blackbox.base import ImageSet
 from craft_zoo.blackbox.image_tokens import Embeddings, WithTokens
 from craft_zoo.data import Task
@@ -167,10 +168,10 @@ def test_two_generations_of_two_layers_by_hand(monkeypatch: pytest.MonkeyPatch) 
         box=box,  # type: ignore[arg-type]
         images=ImageSet([np.zeros((8, 8, 3), np.uint8)] * 2, vlm),  # type: ignore[arg-type]
         labels=np.array([0, 1]),
-        meter=None,  # type: ignore[arg-type]
-        budget=0,
+        meter=Meter(120, 2),
+        budget=120,
         seed=1,
-        config=read_settings({"bpt-vlm-deep.dim": 4, "bpt-vlm-deep.evaluations": 120}),
+        config=read_settings({"bpt-vlm-deep.dim": 4}),
     )
     searches = [Written(4, [[1.0, 2.0], [3.0, 1.0]]), Written(4, [[-0.1, 0.05], [0.02, -0.2]])]
     made = iter(searches)
@@ -178,7 +179,8 @@ def test_two_generations_of_two_layers_by_hand(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(bpt_vlm_deep, "local_model", lambda _: vlm)
     monkeypatch.setattr(bpt_vlm_deep, "TokenSpace", Space)
     monkeypatch.setattr(Space, "made", [])
-    [step] = get_method("bpt-vlm-deep")(problem)
+    start, *_, step = get_method("bpt-vlm-deep")(problem)
+    assert not start.solution.texts.any()  # type: ignore[attr-defined]
     # Sums of the layers: 1, 2 (the second layer has zeros), then 2 - 1, 2 + 0.5, then 3 + 0.5,
     # 1 + 0.5, then 3 + 0.2, 3 - 2. The loss is log(1 + exp(-sum)) of both images.
     first = [[0.3132617, 0.1269280], [0.0297504, 0.2014133]]
@@ -189,20 +191,23 @@ def test_two_generations_of_two_layers_by_hand(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(solution, LayerTokens)
     assert solution.texts[:, 0, 0].tolist() == pytest.approx([3, 0.05])
     assert step.loss == pytest.approx(0.0297504, rel=1e-5)
-    # The first candidate is read without tokens in the second layer. The last entry is the result.
-    assert vlm.asked == [1, *[2] * 8]
+    # The first candidate is read without tokens in the second layer. Further entries are those of
+    # the solutions that steps report.
+    assert vlm.asked[0] == 1
+    assert {*vlm.asked[1:]} == {2}
+    assert step.queries == 8
     assert vlm.context[0, 0] == 1  # the first candidate's tokens scale the later layers' maps
     assert Space.made[0][0] == pytest.approx(0.5 / 2)
     assert Space.made[1] == (pytest.approx(3 / 2), (0.0, 0.0))
 
 
-def open_problem(vlm: OpenCLIP, task: Task, **settings: object) -> Problem:
+def open_problem(vlm: OpenCLIP, task: Task, budget: int, **settings: object) -> Problem:
     config = read_settings({f"bpt-vlm-deep.{name}": value for name, value in settings.items()})
     return Problem.open(
         vlm,
         task.classnames,
         replace(task, train=task.train.take(np.arange(0, 20, 4))).train,
-        budget=1,
+        budget=budget,
         seed=1,
         config=config,
         method="bpt-vlm-deep",
@@ -210,26 +215,25 @@ def open_problem(vlm: OpenCLIP, task: Task, **settings: object) -> Problem:
 
 
 def test_both_towers_are_searched(two_layers: OpenCLIP, small_task: Task) -> None:
-    problem = open_problem(two_layers, small_task, dim=20, evaluations=130)
-    [step] = get_method("bpt-vlm-deep")(problem)
+    problem = open_problem(two_layers, small_task, 130, dim=20)
+    *_, step = get_method("bpt-vlm-deep")(problem)
     solution = step.solution
     assert isinstance(solution, LayerTokens)
     assert solution.texts.shape == (2, 8, 256)
     assert solution.images.shape == (2, 5, 32)
-    assert problem.meter.queries == 0
+    assert step.queries == problem.meter.queries == 120  # whole turns of both layers
+    assert problem.meter.predictions == {"search": 120 * 5}
     assert step.loss is not None
     start = replace(solution, texts=0 * solution.texts, images=0 * solution.images)
     logits = torch.from_numpy(start.logits(problem.box, problem.images))
     assert step.loss < float(F.cross_entropy(logits, torch.from_numpy(problem.labels)))
-    [again] = get_method("bpt-vlm-deep")(
-        open_problem(two_layers, small_task, dim=20, evaluations=130)
-    )
+    *_, again = get_method("bpt-vlm-deep")(open_problem(two_layers, small_task, 130, dim=20))
     np.testing.assert_array_equal(solution.texts, again.solution.texts)  # type: ignore[attr-defined]
 
 
 def test_texts_alone_where_a_model_takes_no_image_tokens(vlm: OpenCLIP, small_task: Task) -> None:
-    problem = open_problem(vlm, small_task, dim=4, evaluations=60, layers=2)
-    [step] = get_method("bpt-vlm-deep")(problem)
+    problem = open_problem(vlm, small_task, 60, dim=4, layers=2)
+    *_, step = get_method("bpt-vlm-deep")(problem)
     assert isinstance(step.solution, LayerTokens)
     assert step.solution.texts.shape[0] == 2
     assert step.solution.images.size == 0
@@ -241,14 +245,14 @@ def test_texts_alone_where_a_model_takes_no_image_tokens(vlm: OpenCLIP, small_ta
         ({"layers": 3}, "layers must be from 1 to 2 with .*, not 3"),
         ({"layers": 0}, "layers must be from 1 to 2 with .*, not 0"),
         ({"dim": 3}, "at least 0 and 4, not 5 and 3"),
-        ({"evaluations": 59}, "at least 60, a generation of each of the 2 layers, not 59"),
+        ({}, "each of the 2 layers takes 60 queries, more than the budget of 59"),
     ],
 )
 def test_settings_are_checked(
     settings: dict[str, object], message: str, two_layers: OpenCLIP, small_task: Task
 ) -> None:
     with pytest.raises(CraftZooError, match=message):
-        next(get_method("bpt-vlm-deep")(open_problem(two_layers, small_task, **settings)))
+        next(get_method("bpt-vlm-deep")(open_problem(two_layers, small_task, 59, **settings)))
 
 
 def test_the_maps_of_a_layer_have_the_spread_of_its_states() -> None:

@@ -22,7 +22,7 @@ from craft_zoo.openclip import OpenCLIP
 SMALL: dict[str, tuple[int, dict[str, Any]]] = {
     "bar": (12, {}),
     "blackvip-se": (6, {"batch": 4, "pairs": 1}),
-    "bpt-vlm-deep": (0, {"evaluations": 30, "dim": 4, "layers": 1}),
+    "bpt-vlm-deep": (30, {"dim": 4, "layers": 1}),
     "cbbt": (24, {"directions": 5, "batch": 10}),
     "craft-released": (80, {}),
     "lfa-local": (10, {"iterations": 5, "crops": False, "beta": 0.9}),
@@ -38,7 +38,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
         *({"pairs": 2}, {"a": 0.1}, {"c": 0.1}, {"gamma": 0.5}, {"momentum": 0.1}),
         *({"strength": 0.5}, {"batch": 5}, {"augmented": False}),
     ],
-    "bpt-vlm-deep": [{"evaluations": 60}, {"dim": 5}, {"image_tokens": 4}],
+    "bpt-vlm-deep": [{"dim": 5}, {"image_tokens": 4}],
     "cbbt": [{"directions": 4}, {"lr": 0.1}, {"batch": 5}, {"augmented": False}],
     "craft-released": [
         *({"step": "auto"}, {"deploys": "mean"}, {"scored": "images"}, {"learns": "queries"}),
