@@ -118,3 +118,19 @@ def are_refused(logits: np.ndarray, anchor_logits: np.ndarray | None = None) -> 
     if anchor_logits is not None:
         answered = answered | np.any(anchor_logits, axis=1)
     return ~answered
+
+
+def are_learnt_from(
+    labels: np.ndarray, logits: np.ndarray, anchor_logits: np.ndarray | None = None
+) -> np.ndarray:
+    """(N,) whether each training image is used in a fit: not if it was refused.
+
+    A class of which all images were refused keeps them, as a fit needs images of each class.
+
+    Args:
+        labels: (N,) int64.
+        logits: see :func:`are_refused`.
+        anchor_logits: see :func:`are_refused`.
+    """
+    kept = ~are_refused(logits, anchor_logits)
+    return kept | ~np.isin(labels, labels[kept])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -78,11 +79,10 @@ class ConvexObjective(Objective):
     ) -> None:
         super().__init__(fitter.labels)
         self._fitter, self._meter, self._every = fitter, meter, refit_queries
-        self._folds = held_out_folds(self.labels, fitter.groups)
+        self._patience = patience
         self._next_fit = 0
         self._refiner: ConvexRefiner | None = None
         self._parts: list[_Part] = []
-        self._held_out = HeldOut(self._targets[self._last_fold()], patience=patience)
         self._first: Solution | None = None
         self._replay = ReplayBuffer(_REPLAY_BYTES, generator(seed, "refiner lessons"))
 
@@ -180,6 +180,15 @@ class ConvexObjective(Objective):
             return None
         return "held-out shots find the searched context worse than the initial one"
 
+    # The folds are made after the first fit, which leaves out images.
+    @cached_property
+    def _folds(self) -> np.ndarray | None:
+        return held_out_folds(self._fitter.labels, self._fitter.groups)
+
+    @cached_property
+    def _held_out(self) -> HeldOut:
+        return HeldOut(self._targets[self._last_fold()], patience=self._patience)
+
     @property
     def _search_parts(self) -> list[_Part]:
         """The folds that the search uses."""
@@ -195,34 +204,34 @@ class ConvexObjective(Objective):
         """Indices of the images that can be held out from the search."""
         if self._folds is None or self._folds.max() + 1 < _FOLDS_TO_HOLD_OUT:
             return np.zeros(0, dtype=np.int64)
-        return np.flatnonzero(self._folds == self._folds.max())
+        return self._fitter.rows[self._folds == self._folds.max()]
 
     def _cross_fit(self, logits: np.ndarray) -> list[_Part]:
+        fitter = self._fitter
         if self._folds is None:
-            return [self._part(np.arange(len(self.labels)), self._fitted)]
-        assert self._fitter.cross_fitted is not None, "chosen at the first fit"
-        parts = []
+            return [self._part(np.arange(len(fitter.rows)), self._fitted)]
+        assert fitter.cross_fitted is not None, "chosen at the first fit"
+        logits, parts = logits[fitter.rows], list[_Part]()
         # The images of fold -1 are never held out; they come first if there are any.
         for place, fold in enumerate(np.unique(self._folds)):
-            kept, judged = self._folds != fold, np.flatnonzero(self._folds == fold)
-            kept |= fold < 0
+            kept = np.flatnonzero((self._folds != fold) | (fold < 0))
+            judged = np.flatnonzero(self._folds == fold)
             refiner = fit(
-                logits[kept],
-                self.labels[kept],
-                None if self._fitter.anchor_logits is None else self._fitter.anchor_logits[kept],
-                regularization=self._fitter.cross_fitted,
+                *fitter.learnt(logits, among=kept),
+                regularization=fitter.cross_fitted,
                 start=self._parts[place].refiner if self._parts else None,
             )
             parts.append(self._part(judged, refiner))
         return parts
 
     def _part(self, rows: np.ndarray, refiner: ConvexRefiner) -> _Part:
-        anchors = None if self._fitter.anchor_logits is None else self._fitter.anchor_logits[rows]
+        fitter = self._fitter
+        anchors = None if fitter.anchor_logits is None else fitter.anchor_logits[rows]
         none = np.zeros((len(rows), refiner.n_classes), dtype=np.float32)
-        shift = refiner.refine(none, anchors) + log_shares(self.labels, refiner.n_classes)
+        shift = refiner.refine(none, anchors) + log_shares(fitter.labels, refiner.n_classes)
         return _Part(
             refiner,
-            tensor(rows),
+            tensor(fitter.rows[rows]),
             tensor(refiner.slope),
             tensor(shift),
         )

@@ -19,7 +19,7 @@ from craft_zoo.losses import collaborative_loss
 from craft_zoo.optimizers import OutputLoss
 from craft_zoo.refiner.network import Refiner, RefinerTrainer
 from craft_zoo.seeding import derived_seed, generator
-from craft_zoo.solution import Solution
+from craft_zoo.solution import Solution, are_learnt_from
 
 _REPLAY_BYTES = 2**30
 
@@ -138,7 +138,9 @@ class NetworkObjective(Objective):
         self.train_epoch(torch.from_numpy(self._box.score(prompt, view)))
 
     def train_epoch(self, logits: Tensor) -> None:
-        """Train one epoch on (N, C) logits of the training images."""
+        """Train one epoch on (N, C) logits of the training images, without refused ones."""
         budget = self._meter.budget or 0
         early = self._meter.queries <= self._config.consistency_share * budget
-        self._trainer.epoch(logits, self._targets, self._config.consistency if early else 0.0)
+        rows = torch.from_numpy(are_learnt_from(self.labels, logits.numpy()))
+        consistency = self._config.consistency if early else 0.0
+        self._trainer.epoch(logits[rows], self._targets[rows], consistency)

@@ -11,9 +11,11 @@ import numpy as np
 
 from craft_zoo.anchors import Anchors, Background, keep_best
 from craft_zoo.blackbox.base import ImageSet, Prompt
+from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooWarning
 from craft_zoo.local_features import LocalClassifier, fit_classifiers, fused
 from craft_zoo.losses import mean_losses
+from craft_zoo.printable import printable
 from craft_zoo.refiner import (
     ConvexRefiner,
     Regularization,
@@ -29,7 +31,7 @@ from craft_zoo.refiner.folds import Splits, held_out_splits
 from craft_zoo.refiner.prior import UNIFORM, log_prior
 from craft_zoo.refiner.sampling import LARGE
 from craft_zoo.refiner.transductive import TransductiveClassifier
-from craft_zoo.solution import Solution
+from craft_zoo.solution import Solution, are_learnt_from, are_refused
 
 # Weights of the parts with whitened anchors where nothing can be held out to choose them. With 1
 # and 0.05 the classes are the same, and their probabilities far too sure.
@@ -45,8 +47,14 @@ class RefinerFitter:
     that was searched on all shots also fits the shots held out here, so a later choice would be
     weaker.
 
+    Images that a service refused to answer about are left out, see :func:`are_learnt_from`: of all
+    fits if they were refused at the first one, else of the fit to the answer in which they were.
+    After the first fit, labels, groups and anchor logits are those of the images that are not left
+    out of all. With local features, which refused images have too, choices are made on all images.
+
     Args:
         labels: (N,) int64 of the training images.
+        classnames: the C class names, for warnings.
         groups: (N,) see :func:`craft_zoo.refiner.held_out_folds`.
         discriminant: see :class:`CraftConfig`.
         initial_answer: see :class:`CraftConfig`.
@@ -61,11 +69,13 @@ class RefinerFitter:
         features: (N, F) of each name in ``local``.
 
     Attributes:
+        rows: (n,) indices of the images that are not left out of all fits, among the N.
         classifier: the local classifier, after the first fit; None without local features.
         cross_fitted: regularization of the refiners that the search uses, after the first fit.
     """
 
     labels: np.ndarray
+    classnames: Sequence[str]
     discriminant: bool
     initial_answer: bool
     groups: np.ndarray | None = None
@@ -76,6 +86,7 @@ class RefinerFitter:
     background: Background | None = None
     local: str = ""
     features: Sequence[np.ndarray] = ()
+    rows: np.ndarray = field(init=False)
     classifier: LocalClassifier | None = field(default=None, init=False)
     cross_fitted: Regularization | None = field(default=None, init=False)
     _regularization: Regularization | None = field(default=None, init=False)
@@ -83,6 +94,9 @@ class RefinerFitter:
     _initial: np.ndarray | None = field(default=None, init=False)
     _whitening: np.ndarray | None = field(default=None, init=False)
     _transductive: TransductiveClassifier | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = np.arange(len(self.labels))
 
     @cached_property
     def splits(self) -> Splits | None:
@@ -92,27 +106,45 @@ class RefinerFitter:
     def fit(self, logits: np.ndarray) -> ConvexRefiner:
         """Fit a refiner to the logits (N, C) of the training images, beginning with the last fit.
 
+        Warns at the first fit if all images of a class were refused.
+
         Args:
             logits: the logits under the prompt, similar to those of the last fit.
         """
+        if self._regularization is None and not self.local:
+            self._leave_out_refused(logits)
+        logits = logits[self.rows]
         if self._regularization is None:
             self._regularization = self._choose(logits)
             if self.initial_answer and self.splits is None:
                 self._initial = logits
-        anchors, chosen = self.anchor_logits, self._regularization
+        chosen = self._regularization
         if chosen.weights[1]:
             several = [logits] if self._initial is None else [self._initial, logits]
             self._logistic = fit_logistic(
-                np.concatenate(several),
-                np.tile(self.labels, len(several)),
-                None if anchors is None else np.tile(anchors, (len(several), 1)),
-                regularization=chosen,
-                start=self._logistic,
+                *self.learnt(*several), regularization=chosen, start=self._logistic
             )
-        refiner = with_discriminants(
-            self._logistic, logits, self.labels, anchors, regularization=chosen
-        )
+        refiner = with_discriminants(self._logistic, *self.learnt(logits), regularization=chosen)
         return replace(refiner, bias=refiner.bias + self._log_prior(refiner.n_classes))
+
+    def learnt(
+        self, *answers: np.ndarray, among: np.ndarray | slice = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Logits, labels and anchor logits of what a fit to several answers learns from.
+
+        These are the images of each answer, one answer after the other, without refused ones.
+
+        Args:
+            answers: (n, C) logits of the images that are not left out, for each answer.
+            among: which of the n images are used.
+        """
+        count = len(answers)
+        logits = np.concatenate([each[among] for each in answers])
+        labels, anchors = np.tile(self.labels[among], count), self.anchor_logits
+        if anchors is not None:
+            anchors = np.tile(anchors[among], (count, 1))
+        kept = are_learnt_from(labels, logits, anchors)
+        return logits[kept], labels[kept], None if anchors is None else anchors[kept]
 
     def solution(self, prompt: Prompt, refiner: ConvexRefiner) -> Solution:
         """The solution of a prompt and a refiner that was fitted to its logits."""
@@ -128,8 +160,28 @@ class RefinerFitter:
             logits: (N, C) under its prompt.
             images: the training images.
         """
-        refined = refiner.refine(logits, self.anchor_logits)
+        refined = np.zeros_like(logits)  # of refused images, as in Solution.refine
+        refined[self.rows] = refiner.refine(logits[self.rows], self.anchor_logits)
         return refined if self.classifier is None else refined + self.classifier.logits(images)
+
+    def _leave_out_refused(self, logits: np.ndarray) -> None:
+        """Leave out the images that were refused in the first answer, (N, C) logits, for good."""
+        refused = are_refused(logits, self.anchor_logits)
+        lacking = np.setdiff1d(self.labels, self.labels[~refused])
+        if len(lacking) and not refused.all():
+            warnings.warn(
+                f"the model refused to answer about all training images of "
+                f"{counted(len(lacking), 'class')}, such as "
+                f"{printable(self.classnames[lacking[0]])!r}, of which the adapter learns nothing: "
+                f"add images, or leave such classes out",
+                CraftZooWarning,
+                stacklevel=2,
+            )
+        self.rows = np.flatnonzero(are_learnt_from(self.labels, logits, self.anchor_logits))
+        self.labels = self.labels[self.rows]
+        self.groups = None if self.groups is None else self.groups[self.rows]
+        if self.anchor_logits is not None:
+            self.anchor_logits = self.anchor_logits[self.rows]
 
     def _log_prior(self, n_classes: int) -> np.ndarray:
         return log_prior(self.prior, self.labels, n_classes)

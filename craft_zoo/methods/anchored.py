@@ -32,7 +32,7 @@ from craft_zoo.methods.registry import (
     register_method,
 )
 from craft_zoo.seeding import generator
-from craft_zoo.solution import Solution
+from craft_zoo.solution import Solution, are_learnt_from
 
 _POOL = 4  # candidate words scored per anchor, if anchors are selected
 
@@ -182,11 +182,11 @@ def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
         problem.meter.wrap(problem.classifier(words), "search"), problem.images
     )
     if config.anchor_bank != "words":
-        keep = min(config.anchors, count)
+        keep, learnt = min(config.anchors, count), are_learnt_from(problem.labels, logits)
         if config.anchor_bank == "spread":
-            columns = highest_variance(logits, keep)
+            columns = highest_variance(logits[learnt], keep)
         else:
-            columns = most_informative(logits, problem.labels, keep)
+            columns = most_informative(logits[learnt], problem.labels[learnt], keep)
         words, logits = tuple(words[column] for column in columns), logits[:, columns]
     return Anchors(words, prompts), logits
 

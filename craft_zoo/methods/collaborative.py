@@ -128,6 +128,7 @@ def refiner_fitter(problem: Problem, **anchors: Any) -> RefinerFitter:
     config = problem.config
     return RefinerFitter(
         labels=problem.labels,
+        classnames=problem.box.classnames,
         groups=problem.groups,
         discriminant=config.discriminant,
         initial_answer=config.initial_answer,

@@ -48,6 +48,7 @@ def fitter_of(
     """Fits a refiner whose anchors are words, of which (N, M) logits were asked."""
     return RefinerFitter(
         labels=labels,
+        classnames=(),
         discriminant=True,
         initial_answer=True,
         anchors=Anchors(words, ("a {}",)),

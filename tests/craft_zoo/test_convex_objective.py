@@ -31,7 +31,9 @@ class Answers:
 def begun(first: np.ndarray, meter: Meter, *, initial_answer: bool = True) -> ConvexObjective:
     """An objective with the initial answer ``first`` (N, C), to N / C shots a class."""
     labels = np.arange(len(first)) % first.shape[1]
-    fitter = RefinerFitter(labels=labels, discriminant=True, initial_answer=initial_answer)
+    fitter = RefinerFitter(
+        labels=labels, classnames=(), discriminant=True, initial_answer=initial_answer
+    )
     objective = ConvexObjective(fitter, meter=meter, refit_queries=1)
     search: BlackBox = Answers(first)  # type: ignore[assignment]
     objective.begin(search, None, "")  # type: ignore[arg-type]

@@ -127,7 +127,7 @@ def test_a_refiner_is_fitted_from_the_last_one(monkeypatch: pytest.MonkeyPatch) 
         calls.append(None)
         return cross_entropy(self, returned)
 
-    fitter = RefinerFitter(labels=labels, discriminant=True, initial_answer=True)
+    fitter = RefinerFitter(labels=labels, classnames=(), discriminant=True, initial_answer=True)
     first = fitter.fit(logits)
     monkeypatch.setattr(convex.CrossEntropy, "__call__", counted)
     again = fitter.fit(logits)

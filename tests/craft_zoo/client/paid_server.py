@@ -70,6 +70,7 @@ class PaidServer:
         answered: bodies of requests that were answered whole; ``bodies``: parsed.
         keys: their idempotency keys.
         headers: of all requests.
+        refused: texts, such as data URLs of images, about which requests are refused.
         alter: makes the answer that is sent of the right one.
         tokens: sum of the input tokens of these answers.
         propose: makes the answer of a language model to a question in text alone.
@@ -84,6 +85,7 @@ class PaidServer:
     def __init__(self) -> None:
         self.faults: list[str | None] = []
         self.answered: list[bytes] = []
+        self.refused: Sequence[str] = ()
         self.keys: list[str] = []
         self.headers: list[Any] = []
         self.alter: Callable[[dict[str, Any]], Any] = lambda answer: answer
@@ -133,7 +135,8 @@ class PaidServer:
             self._write(http, int(fault), content, {"Retry-After": str(self.after)})
             return
         route = http.path.rpartition("/")[2]
-        answer, tokens = getattr(self, f"_{route}")(json.loads(body), fault == "refuse")
+        refuse = fault == "refuse" or any(text.encode() in body for text in self.refused)
+        answer, tokens = getattr(self, f"_{route}")(json.loads(body), refuse)
         content = json.dumps(self.alter(answer)).encode()
         if fault == "cut":
             self._write(http, 200, content, cut=len(content) // 2)
