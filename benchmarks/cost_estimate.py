@@ -160,6 +160,7 @@ class _RunCosts:
         queries = most_queries(run.method, run.config, run.budget, mine.n_classes)
         trial = self._rehearsal(run, mine, queries)
         points = _measurements(run, trial)
+        views = find_method(run.method).views(run.config, run.budget, mine.n_classes)
         a_query = most_images(run.method, run.config, n_train)
         anchors = _anchors(run, mine)
         evaluation = math.ceil((points + anchors / mine.n_classes) * n_measured)
@@ -185,7 +186,7 @@ class _RunCosts:
             seconds += n_encoded * self._speed.image
         return {
             "queries": queries,
-            "predictions": math.ceil(queries * a_query + trial.refiner * n_train),
+            "predictions": queries * a_query + views * n_train,
             "evaluation": evaluation,
             **{name: getattr(usage, name) for name in UNITS},
             "seconds": seconds,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from craft_zoo.blackbox import (
 from craft_zoo.blackbox.image_tokens import Embeddings
 from craft_zoo.blackbox.templates import as_template, words_before
 from craft_zoo.craft import CraftConfig
+from craft_zoo.craft.config import MOST
 from craft_zoo.data import ImageSource
 from craft_zoo.data.images import open_image
 from craft_zoo.errors import CraftZooError, PromptError
@@ -56,7 +58,6 @@ class Rehearsed:
         steps: total number of queries after each step.
         deployed: the query in words that scores a deployed image on its anchors; empty if there is
             none.
-        refiner: number of predictions that the refiner needs for each training image.
         asked: queries in words of the rehearsed steps, about the training images.
         queries: number of queries in the rehearsed steps.
         encoded: how many times the model encodes the images of a query during the run, because
@@ -66,7 +67,6 @@ class Rehearsed:
 
     steps: list[int]
     deployed: list[Asked]
-    refiner: float
     asked: list[Asked]
     queries: int
     encoded: float = 0
@@ -123,33 +123,19 @@ def rehearse(
     """
     queries, whole = most_queries(method, config, budget, n_classes), n_classes
     if is_white_box(method):
-        return Rehearsed([0, queries], deployed=[], refiner=0, asked=[], queries=queries)
+        return Rehearsed([0, queries], deployed=[], asked=[], queries=queries)
     n_classes, shots = rehearsed_size(n_classes, shots)
     config, budget = _scaled(method, config, budget, whole, n_classes)
-    labels = np.repeat(np.arange(n_classes), shots)
     accepts = frozenset({"texts"} if on_service else {"contexts", "texts"})
     stand_in = _StandInVLM(accepts, None if vlm is None else vlm.embeddings())
-    pixels = [np.full((_SIDE, _SIDE, 3), label, np.uint8) for label in labels]
-    images = ImageSet(pixels, stand_in)
-    prompt = starting_template(config, None, method)
-    problem = Problem(
-        vlm=stand_in,
-        box=stand_in.classifier(
-            classnames[:n_classes] or [f"thing {place}" for place in range(n_classes)],
-            prompt if words_before(prompt) else DEFAULT_INIT,
-        ),
-        images=images,
-        labels=labels,
-        meter=Meter(budget, n_classes),
+    names = classnames[:n_classes] or [f"thing {place}" for place in range(n_classes)]
+    problem = _problem(
+        *(stand_in, method, optimizer, config, names),
         budget=budget,
+        shots=shots,
         seed=seed,
-        optimizer=optimizer,
-        config=config,
-        views=[images] * config.views,
         name=name,
-        template=prompt,
     )
-    stand_in.meter = problem.meter
     began = _begin(method, problem)
     steps, made, solution = began.steps, began.steps[-1], began.solution
     encoded = float(len(stand_in.encoded))
@@ -158,18 +144,90 @@ def rehearse(
         steps = [*steps, *_later_steps(steps, queries, latest_gap=latest_gap)]
         if later := [before for before in stand_in.encoded if before]:
             encoded += len(later) * (queries / later[-1] - 1)
-    refiner = problem.meter.predictions["refiner"] / len(labels) * queries / max(1, made)
+    images = problem.images
     alters = isinstance(solution, AlteredImages) and solution.alter(images) is not images
     deployed, asked = began.deployed, stand_in.asked
     if describes_classes(method, config):  # as many texts for each of the other classes
         deployed, asked = (_for_classes(each, whole / n_classes) for each in (deployed, asked))
-    return Rehearsed(steps, deployed, refiner, asked, made, encoded, alters)
+    return Rehearsed(steps, deployed, asked, made, encoded, alters)
+
+
+def check_start(
+    method: str,
+    optimizer: str,
+    config: CraftConfig,
+    *,
+    budget: int,
+    classnames: Sequence[str],
+    name: str = "",
+    accepts: Collection[str] = ("contexts", "texts"),
+) -> None:
+    """Check that the method begins, with its own code up to its first query.
+
+    Args:
+        method: name of the method; white-box ones are not checked.
+        optimizer: spec of the optimizer.
+        config: settings of the method.
+        budget: in queries.
+        classnames: C class names.
+        name: name of the data set, see :attr:`Problem.name`.
+        accepts: see :attr:`BlackBox.accepts`.
+
+    Raises:
+        CraftZooError: the method refuses its settings or the model's kind of prompts.
+        OptimizerError: so does its optimizer, for instance as the budget is below a generation.
+    """
+    if is_white_box(method):
+        return
+    stand_in = _StandInVLM(frozenset(accepts), None, answers=False)
+    about = method, optimizer, _cheap(method, config), classnames
+    problem = _problem(stand_in, *about, budget=budget, shots=1, seed=1, name=name)
+    with suppress(_FirstQuery):
+        for _ in get_method(method)(problem):
+            pass
+
+
+def _problem(
+    stand_in: _StandInVLM,
+    method: str,
+    optimizer: str,
+    config: CraftConfig,
+    names: Sequence[str],
+    *,
+    budget: int,
+    shots: int,
+    seed: int,
+    name: str,
+) -> Problem:
+    """A problem of a stand-in with ``shots`` images of one colour for each class name."""
+    labels = np.repeat(np.arange(len(names)), shots)
+    pixels = [np.full((_SIDE, _SIDE, 3), label % 256, np.uint8) for label in labels]
+    images = ImageSet(pixels, stand_in)
+    prompt = starting_template(config, None, method)
+    stand_in.meter = Meter(budget, len(names))
+    return Problem(
+        vlm=stand_in,
+        box=stand_in.classifier(names, prompt if words_before(prompt) else DEFAULT_INIT),
+        images=images,
+        labels=labels,
+        meter=stand_in.meter,
+        budget=budget,
+        seed=seed,
+        optimizer=optimizer,
+        config=config,
+        views=[images] * config.views,
+        name=name,
+        template=prompt,
+    )
 
 
 def _scaled(
     method: str, config: CraftConfig, budget: int, whole: int, n_classes: int
 ) -> tuple[CraftConfig, int]:
     """Settings and budget with which a task of fewer classes takes as many queries.
+
+    Searches report as often as they can, since each report may be measured: the refiner makes no
+    queries for the deployed prompt, as in a run whose candidates include it.
 
     Args:
         method: name of the method.
@@ -178,19 +236,28 @@ def _scaled(
         whole: number of all classes.
         n_classes: that of the small task.
     """
-    if config.local:  # local features need no query
-        check_features(config.local)
-        config = replace(config, local="")
     about = find_method(method)
     if "anchors" in about.settings and not about.uses_optimizer:
         # As many texts as the budget allows take more queries on fewer classes.
         budget = 1 + -(-(budget - 1) * whole // n_classes)
+    elif "anchors" in about.settings:  # no more queries for anchors, which the search would lack
+        config = replace(config, anchors=max(1, config.anchors * n_classes // whole))
+    if about.uses_optimizer:
+        config = replace(config, refit_queries=MOST)
     if config.per_image:  # as many anchors on fewer classes
         config = replace(config, per_image=1 + (config.per_image - 1) * whole / n_classes)
+    return _cheap(method, config), budget
+
+
+def _cheap(method: str, config: CraftConfig) -> CraftConfig:
+    """Settings with which a method makes the same queries and computes less beside them."""
+    if config.local:  # local features need no query
+        check_features(config.local)
+        config = replace(config, local="")
     # One image is as good as a batch, and so are features that need no weights to be downloaded.
     cheap = {f"{method}.batch": 1, f"{method}.encoder": "colours"}
     cheap = {name: cheap[name] for name in cheap.keys() & own_settings(method, config).keys()}
-    return replace(config, own=tuple((dict(config.own) | cheap).items())), budget
+    return replace(config, own=tuple((dict(config.own) | cheap).items()))
 
 
 class _Beginning(NamedTuple):
@@ -291,6 +358,10 @@ def expected_usage(
     return vlm.expected_usage(asked, images, classnames, init) if asked else Usage()
 
 
+class _FirstQuery(Exception):  # noqa: N818, an expected condition rather than an error
+    """A stand-in that does not answer was asked."""
+
+
 class _StandIn(BlackBox):
     """A classifier with random logits, linear in a context and the first image's brightness.
 
@@ -300,15 +371,16 @@ class _StandIn(BlackBox):
     def __init__(
         self, owner: _StandInVLM, names: Sequence[str], init: str, *, is_independent: bool
     ) -> None:
-        self.accepts, self._asked = owner.accepts, owner.asked
+        self.accepts, self._owner = owner.accepts, owner
         self.classnames, self.template = tuple(names), as_template(init)
         tokens = len(words_before(self.template).split())
         self.initial_context = np.ones((max(1, tokens), _WIDTH), np.float32)
         self._texts = self.classnames if is_independent else None
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        self._owner.check_answers()
         if not isinstance(prompts, np.ndarray):
-            self._asked.append(Asked(tuple(prompts), self._texts))
+            self._owner.asked.append(Asked(tuple(prompts), self._texts))
         shape, context = (len(images), len(self.classnames)), self.initial_context.shape
         rng = np.random.default_rng(0)
         brightness = np.asarray(open_image(images.sources[0])).mean() / 255
@@ -330,8 +402,10 @@ class _StandInVLM(VLM):
     name, image_size, sells_vectors = "the model", _SIDE, True
     meter = Meter()
 
-    def __init__(self, accepts: frozenset[str], embeddings: Embeddings | None) -> None:
-        self.accepts, self._embeddings = accepts, embeddings
+    def __init__(
+        self, accepts: frozenset[str], embeddings: Embeddings | None, *, answers: bool = True
+    ) -> None:
+        self.accepts, self._embeddings, self._answers = accepts, embeddings, answers
         self.asked, self.encoded = list[Asked](), list[int]()
 
     def images(
@@ -346,11 +420,18 @@ class _StandInVLM(VLM):
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         return _StandIn(self, classnames, init, is_independent=False)
 
+    def check_answers(self) -> None:
+        """End the method at its first query if the stand-in does not answer."""
+        if not self._answers:
+            raise _FirstQuery
+
     def features(self, images: ImageSet) -> np.ndarray:
+        self.check_answers()
         self.asked.append(Asked((DEFAULT_INIT,)))  # bills the images at least
         return np.random.default_rng(0).standard_normal((len(images), _SIDE))
 
     def text_features(self, texts: Sequence[str]) -> np.ndarray:
+        self.check_answers()
         return np.random.default_rng(1).standard_normal((len(texts), _SIDE))
 
     def feature_lengths(self, images: ImageSet) -> np.ndarray:
@@ -360,4 +441,5 @@ class _StandInVLM(VLM):
         return _StandIn(self, texts, init, is_independent=True)
 
     def remembered(self, make: Callable[[], str], example: str) -> str:
+        self.check_answers()
         return example

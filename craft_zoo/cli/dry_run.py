@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from craft_zoo.benchmarks import Plan, RunSpec, RunStore, estimate_costs
-from craft_zoo.benchmarks.grid import NO_OPTIMIZER
+from craft_zoo.benchmarks.grid import NO_OPTIMIZER, short_name
 from craft_zoo.benchmarks.runner import check_backgrounds, check_tasks
 from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.usage import UNITS, amount, unit_in_words
@@ -24,6 +24,7 @@ from craft_zoo.console import say
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
+from craft_zoo.rehearsal import check_start
 
 
 def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
@@ -46,6 +47,7 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
     runs = answered_by(model, service.answer_options if service else "", runs)
     if here:
         check_tasks(runs, datasets)
+        _check_starts(runs, datasets)
     if opened is not None:
         check_backgrounds(runs, opened)
     finished: set[RunSpec] = set()
@@ -58,6 +60,23 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
     notes = _notes(table, price, vlm, why, here)
     say(console, *_totals(table, price), *notes, *unpriced_llm(table["method"], price))
     return 0
+
+
+def _check_starts(runs: Iterable[RunSpec], datasets: OpenedDatasets) -> None:
+    """Check that each run would begin, with any of its seeds and shots.
+
+    Raises:
+        CraftZooError: one would not, as a setting or the budget does not suit.
+    """
+    for run in {replace(run, seed=0, shots=1): None for run in runs}:
+        check_start(
+            run.method,
+            run.optimizer,
+            run.config,
+            budget=run.budget,
+            classnames=datasets.open(run.dataset).classnames,
+            name=short_name(run.dataset.name),
+        )
 
 
 def plan_model(plan: Plan, options: argparse.Namespace) -> ModelSpec:

@@ -62,6 +62,7 @@ from craft_zoo.methods import (
 )
 from craft_zoo.printable import printable
 from craft_zoo.refiner.prior import TRAIN, UNIFORM, read_prior
+from craft_zoo.rehearsal import check_start
 from craft_zoo.tuning import (
     BILLED_BUDGET,
     DEFAULT_BUDGET,
@@ -169,6 +170,7 @@ def run(options: argparse.Namespace) -> int:
     left = max(0, most.total.predictions - answered) / max(1, most.total.predictions)
     check_limits(options, most.total.scaled(left), "lower --budget")
     if options.dry_run:
+        _check_start(vlm, task, arguments)
         return 0
     with continuing(path, console) as journal, query_progress() as progress:
         reading = ReadingBar(progress)
@@ -232,6 +234,23 @@ def _arguments(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     if options.optimizer is not None and not find_method(options.method).uses_optimizer:
         say(console, f"{options.method} uses no optimizer: --optimizer has no effect")
     return arguments
+
+
+def _check_start(vlm: VLM, task: Task, arguments: dict[str, Any]) -> None:
+    """Check that the run would begin; the model is opened on the class names and not queried.
+
+    Raises:
+        CraftZooError: it would not, as a setting, the budget or a class name does not suit.
+    """
+    check_start(
+        arguments["method"],
+        arguments["optimizer"] or find_method(arguments["method"]).default_optimizer,
+        arguments["config"],
+        budget=arguments["budget"],
+        classnames=task.classnames,
+        name=task.name,
+        accepts=vlm.classifier(task.classnames).accepts,
+    )
 
 
 def _remarks(

@@ -12,7 +12,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.refiner.prior import TRAIN, UNIFORM, numbers_of_prior
 
 DATASET_TEMPLATE = "dataset"
-_MOST = 1_000_000  # maximum of every numeric setting, as some determine memory use
+MOST = 1_000_000  # maximum of every numeric setting, as some determine memory use
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {  # by annotation
     "int": (int, "a whole number"),
     "float": ((int, float), "a number"),
@@ -117,9 +117,9 @@ class CraftConfig:
             *("intrinsic_dim", "scale", "anchors", "refit_queries"),
             *("hidden", "lr", "batch_size", "epoch_queries"),
         ):
-            if not 0 < getattr(self, name) <= _MOST:
+            if not 0 < getattr(self, name) <= MOST:
                 raise CraftZooError(
-                    f"setting {name} must be above 0 and at most {_MOST:,}, not "
+                    f"setting {name} must be above 0 and at most {MOST:,}, not "
                     f"{getattr(self, name)}"
                 )
         if not (self.per_image == 0 or 1 <= self.per_image < float("inf")):
@@ -131,9 +131,9 @@ class CraftConfig:
         if self.prior not in (UNIFORM, TRAIN):
             numbers_of_prior(self.prior)
         for name in ("words", "patience", "consistency", "consistency_share", "views"):
-            if not 0 <= getattr(self, name) <= _MOST:
+            if not 0 <= getattr(self, name) <= MOST:
                 raise CraftZooError(
-                    f"setting {name} must not be below 0 or above {_MOST:,}, it is "
+                    f"setting {name} must not be below 0 or above {MOST:,}, it is "
                     f"{getattr(self, name)}"
                 )
 
