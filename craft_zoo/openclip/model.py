@@ -32,6 +32,7 @@ from craft_zoo.openclip.text import (
     Model,
     Tokenizer,
     WordEncoder,
+    alone_with,
     encoder_for,
     token_embedding,
     tokens_in_parts,
@@ -165,9 +166,13 @@ class OpenCLIP(ServingVLM):
 
     @contextmanager
     def _adding(self, tokens: np.ndarray | None) -> Iterator[None]:
-        """Within, images are encoded with tokens behind their patches, see :class:`WithTokens`."""
+        """Within, images are encoded with tokens behind their patches, see :class:`WithTokens`.
+
+        No other thread encodes images meanwhile, with other tokens or none.
+        """
         if tokens is None:
-            yield
+            with alone_with(self._model.visual):
+                yield
             return
         if tokens.shape[-1] != (width := self._token_width()):
             raise CraftZooError(
@@ -182,6 +187,7 @@ class OpenCLIP(ServingVLM):
             return (torch.cat([patches, first.to(patches).expand(len(patches), -1, -1)], dim=1),)
 
         with ExitStack() as stack:
+            stack.enter_context(alone_with(visual))
             stack.callback(visual.ln_pre.register_forward_pre_hook(add).remove)
             stack.enter_context(inner_tokens(visual, slice(-len(first), None), inner))
             yield
@@ -258,7 +264,8 @@ class OpenCLIP(ServingVLM):
         """See :meth:`VLM.feature_lengths`."""
         own = own_images(images, ImageFeatures, self)
         if own.lengths is None:
-            own.lengths = self._encode_images.with_lengths(own.sources)[1]
+            with self._adding(shared_tokens(own.sources)):
+                own.lengths = self._encode_images.with_lengths(own.sources)[1]
         return own.lengths.cpu().numpy()
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenCLIPClassifier:

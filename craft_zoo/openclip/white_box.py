@@ -10,7 +10,14 @@ from torch import Tensor
 from craft_zoo.blackbox.base import ImageSet
 from craft_zoo.openclip.classifier import ImageFeatures
 from craft_zoo.openclip.layers import inner_tokens, layers_of, recorded_spreads
-from craft_zoo.openclip.text import ForwardTextEncoder, Model, Tokenizer, shortened, text_tower
+from craft_zoo.openclip.text import (
+    ForwardTextEncoder,
+    Model,
+    Tokenizer,
+    alone_with,
+    shortened,
+    text_tower,
+)
 
 
 class WhiteBox:
@@ -45,6 +52,7 @@ class WhiteBox:
             inner = context[:0]
         places = slice(self._encoder.start, self._encoder.stop)
         with (
+            alone_with(self._model),
             shortened(self._model, self._encoder.tokens) as tokens,
             inner_tokens(self._tower, places, inner),
         ):
@@ -55,6 +63,6 @@ class WhiteBox:
     def spreads(self, context: Tensor) -> list[float]:
         """Spread of what each layer makes of the class prompts with a context (n_ctx, dim), see
         :func:`craft_zoo.openclip.layers.spread`."""
-        with recorded_spreads(self._tower) as found:
+        with alone_with(self._model), recorded_spreads(self._tower) as found:
             self._encoder.encode(context[None], self._encoder.tokens)
         return found

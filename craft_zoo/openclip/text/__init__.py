@@ -12,6 +12,7 @@ from craft_zoo.openclip.text.encoder import ForwardTextEncoder, TextEncoder
 from craft_zoo.openclip.text.tower import (
     Model,
     Tokenizer,
+    alone_with,
     is_plainly_causal,
     shortened,
     text_tower,
@@ -27,6 +28,7 @@ __all__ = [
     "TextEncoder",
     "Tokenizer",
     "WordEncoder",
+    "alone_with",
     "encoder_for",
     "shortened",
     "text_tower",

@@ -117,7 +117,8 @@ class CausalTextEncoder(TextEncoder):
         self._compiled = torch.compile(self._encode_names) if self._compile else None
         start, stop = self.start, self.stop
         dtype = self.tower.transformer.get_cast_dtype()
-        position = self.tower.positional_embedding.detach().to(dtype)
+        # The whole table: another thread may shorten the tower's own for a pass.
+        self._position = position = self.tower.positional_embedding.detach().to(dtype)
         self._context_position = position[start:stop]
         nothing = position.new_empty(1, 0, 2, self._heads, self._width // self._heads)
         self._sos = [nothing for _ in self.blocks]
@@ -166,9 +167,9 @@ class CausalTextEncoder(TextEncoder):
         """
         if names.kept is not None:
             return names.kept
-        dtype = self._context_position.dtype
-        position = self.tower.positional_embedding.detach().to(dtype)
-        embedded = self.embedding(names.tokens).to(dtype) + position[names.positions]
+        # Without the module's hooks, with which another thread may insert contexts.
+        embedded = F.embedding(names.tokens, self.embedding.weight).to(self._position.dtype)
+        embedded = embedded + self._position[names.positions]
         return embedded, _project(self.blocks[0], self.blocks[0].ln_1(embedded))
 
     @property

@@ -14,6 +14,7 @@ from craft_zoo.errors import PromptError
 from craft_zoo.openclip.text.tower import (
     Model,
     Tokenizer,
+    alone_with,
     bytes_per_text,
     token_embedding,
     tokens_of,
@@ -62,7 +63,7 @@ class TextEncoder(ABC):
         if not (context_ids == context_ids[0]).all():
             raise PromptError(f"the initial words {init!r} merge with a class name: change them")
         self.initial_context = self.embedding(context_ids[0]).detach()
-        with torch.inference_mode():
+        with torch.inference_mode(), alone_with(model):
             self._prepare()
 
     @property
@@ -131,11 +132,12 @@ class ForwardTextEncoder(TextEncoder):
             )
             return by_context.view_as(embedded)
 
-        hook = self.embedding.register_forward_hook(put_contexts)
-        try:
-            features = self.model.encode_text(tokens.repeat(len(contexts), 1))
-        finally:
-            hook.remove()
+        with alone_with(self.model):
+            hook = self.embedding.register_forward_hook(put_contexts)
+            try:
+                features = self.model.encode_text(tokens.repeat(len(contexts), 1))
+            finally:
+                hook.remove()
         features = F.normalize(features.float(), dim=-1)
         return features.view(len(contexts), len(tokens), -1)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock, RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock
@@ -14,8 +16,23 @@ from craft_zoo.errors import PromptError
 
 _PART = 64  # prompts that are tokenized between two yields
 
+_LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()  # a re-entrant one a model
+_MAKING = Lock()
+
 Tokenizer = Callable[[Sequence[str]], Tensor]
 Model = Any  # open_clip is untyped, and nn.Module does not declare the parts of a tower
+
+
+@contextmanager
+def alone_with(model: Model) -> Iterator[None]:
+    """Within, no other thread computes with the model.
+
+    Hooks and shortened contexts change a model for all threads while one of them computes.
+    """
+    with _MAKING:
+        lock = _LOCKS.setdefault(model, RLock())
+    with lock:
+        yield
 
 
 def text_tower(model: Model) -> Model:
@@ -112,6 +129,8 @@ def end_positions(tower: Model, tokens: Tensor) -> Tensor:
 @contextmanager
 def shortened(model: Model, tokens: Tensor) -> Iterator[Tensor]:
     """Limit a causal tower's context to what affects the features of ``tokens`` (C, length).
+
+    Call it within :func:`alone_with`.
 
     Yields:
         The tokens up to the last end of a text; all of them if the tower is not plainly causal.

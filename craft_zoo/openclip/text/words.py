@@ -14,6 +14,7 @@ from craft_zoo.errors import PromptError
 from craft_zoo.openclip.text.tower import (
     Model,
     Tokenizer,
+    alone_with,
     bytes_per_text,
     shortened,
     token_embedding,
@@ -60,9 +61,11 @@ class WordEncoder:
             CraftZooError: a prompt is longer than the model's context.
         """
         if len(templates) == 1:
-            if self._last is None or self._last[0] != templates[0]:
-                self._last = templates[0], self.together([(self, templates)])[0][0]
-            yield self._last[1]
+            last = self._last  # another thread may replace it
+            if last is None or last[0] != templates[0]:
+                last = templates[0], self.together([(self, templates)])[0][0]
+                self._last = last
+            yield last[1]
             return
         each = self._most_texts()
         together = max(1, min(_TEXTS, each) // len(self._names))
@@ -131,5 +134,5 @@ class WordEncoder:
         return [text for template in templates for text in filled(template, self._names)]
 
     def _encode(self, tokens: Tensor) -> Tensor:
-        with shortened(self._model, tokens) as short:
+        with alone_with(self._model), shortened(self._model, tokens) as short:
             return F.normalize(self._model.encode_text(short).float(), dim=-1)
