@@ -18,7 +18,7 @@ from craft_zoo.data.images import ImageSource
 from craft_zoo.data.task import Dataset, LabelledImages, Task
 from craft_zoo.errors import CraftZooError, CraftZooWarning, check_kind
 from craft_zoo.losses import certainty_loss
-from craft_zoo.metrics import accuracy, calibration_error, interval
+from craft_zoo.metrics import accuracy, calibration_error, interval, predicted
 from craft_zoo.predictor import Predictor
 from craft_zoo.printable import printable
 
@@ -129,8 +129,8 @@ class Evaluation:
 
     @property
     def predicted(self) -> np.ndarray:
-        """(N,) indices of the predicted classes."""
-        return self.logits.argmax(axis=1)
+        """(N,) indices of the predicted classes, see :func:`craft_zoo.metrics.predicted`."""
+        return predicted(self.logits)
 
     @property
     def accuracy(self) -> float:
@@ -163,21 +163,26 @@ class Evaluation:
 
     @property
     def confusion(self) -> np.ndarray:
-        """(K, K) numbers of images: of a class (row) that are classified as another (column)."""
+        """(K, K) numbers of images: of a class (row) that are classified as another (column).
+
+        Images that a service refused to answer about are left out, as they are given no class.
+        """
         counts = np.zeros((len(self.classnames),) * 2, np.int64)
-        np.add.at(counts, (self.labels, self.predicted), 1)
+        given = self.predicted >= 0
+        np.add.at(counts, (self.labels[given], self.predicted[given]), 1)
         return counts
 
     @property
     def classes(self) -> list[ClassResult]:
         """A result for each class, in their order."""
         confusion, results = self.confusion, []
+        images = np.bincount(self.labels, minlength=len(confusion)).tolist()
         for place, (name, row) in enumerate(zip(self.classnames, confusion, strict=True)):
             wrong = row.copy()
             wrong[place] = 0
             other = self.classnames[wrong.argmax()] if wrong.any() else None
-            predicted = int(confusion[:, place].sum())
-            results.append(ClassResult(name, int(row.sum()), int(row[place]), predicted, other))
+            taken = int(confusion[:, place].sum())
+            results.append(ClassResult(name, images[place], int(row[place]), taken, other))
         return results
 
     @property
@@ -214,9 +219,10 @@ class Evaluation:
 
     @property
     def mistakes(self) -> np.ndarray:
-        """Places of the images that are classified wrongly, the surest first."""
+        """Places of the images that are taken for another class, the surest first."""
         order = self.surest_first
-        return order[self.predicted[order] != self.labels[order]]
+        given = self.predicted[order]
+        return order[(given >= 0) & (given != self.labels[order])]
 
     @property
     def accuracy_of_surest(self) -> np.ndarray:

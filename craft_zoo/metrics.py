@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 
+def predicted(logits: np.ndarray) -> np.ndarray:
+    """(N,) index of the largest of each image's logits, (N, C).
+
+    It is -1 where all logits are 0, as of an image that a service refused to answer about.
+    """
+    return np.where(logits.any(axis=-1), logits.argmax(axis=-1), -1)
+
+
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Share of images whose largest logit is that of their label: (N, C) and (N,) → [0, 1]."""
-    return float((logits.argmax(axis=-1) == labels).mean())
+    """Share of images whose label is :func:`predicted`: (N, C) and (N,) → [0, 1]."""
+    return float((predicted(logits) == labels).mean())
 
 
 def percent(share: float) -> str:

@@ -46,7 +46,7 @@ from craft_zoo.evaluation import (
     labelled,
 )
 from craft_zoo.files import replacing, write_atomically
-from craft_zoo.metrics import interval, percent
+from craft_zoo.metrics import interval, percent, predicted
 from craft_zoo.printable import printable
 
 _WIDTH = 80
@@ -278,12 +278,11 @@ def _write(found: Evaluation, images: Any, options: argparse.Namespace) -> None:
 def _write_rows(found: Evaluation, images: Any, rows: CsvRows) -> None:
     """Write a row for each image: its path or number, its class, and what it is taken for."""
     rows.write(("image", "class", "predicted", "probability", "zero_shot"))
-    names, probabilities = found.classnames, found.probabilities.max(axis=1)
-    answers = zip(
-        found.labels, found.predicted, found.zero_shot.argmax(axis=1), probabilities, strict=True
-    )
-    for place, (label, predicted, zero_shot, probability) in enumerate(answers):
+    names = (*found.classnames, "")  # the last of images that were refused
+    zero_shots, probabilities = predicted(found.zero_shot), found.probabilities.max(axis=1)
+    answers = zip(found.labels, found.predicted, zero_shots, probabilities, strict=True)
+    for place, (label, taken_for, zero_shot, probability) in enumerate(answers):
         source = images[place]
         image = str(source) if isinstance(source, str | Path) else str(place)
-        row = image, names[label], names[predicted], f"{probability:.4f}", names[zero_shot]
+        row = image, names[label], names[taken_for], f"{probability:.4f}", names[zero_shot]
         rows.write(row)

@@ -84,18 +84,24 @@ class ClassifyRequest(Body):
 
 
 class Classified(BaseModel):
-    """Class of an image, and the probabilities of classes in descending order."""
+    """Class of an image, and the probabilities of classes in descending order.
 
-    label: str
+    The label is null if all classes are equally likely, as where the model refused to answer.
+    """
+
+    label: str | None
     probability: float
     probabilities: dict[str, float]
 
 
 class ClassifyAnswer(BaseModel):
-    """Class of one image, and the probabilities of classes in descending order."""
+    """Class of one image, and the probabilities of classes in descending order.
+
+    The label is null if all classes are equally likely, as where the model refused to answer.
+    """
 
     model: str
-    label: str
+    label: str | None
     probability: float
     probabilities: dict[str, float]
 

@@ -40,6 +40,17 @@ def test_accuracy_classes_and_confusion_by_hand() -> None:
     assert found.calibration_error == pytest.approx(by_hand)
 
 
+def test_a_refused_image_is_given_no_class() -> None:
+    found = evaluation([[0.9, 0.1], [1, 1], [1, 1], [0.3, 0.7], [0.6, 0.4]], [0, 0, 1, 1, 1])
+    assert found.predicted.tolist() == [0, -1, -1, 1, 0]
+    assert (found.accuracy, found.zero_shot_accuracy) == (0.4, 0.2)
+    assert found.accuracy_of_all == 0.4
+    assert found.interval == interval(2, 5)
+    assert found.confusion.tolist() == [[1, 0], [1, 1]]
+    assert [(each.images, each.correct) for each in found.classes] == [(2, 1), (3, 1)]
+    assert found.mistakes.tolist() == [4]
+
+
 def test_abstaining_keeps_the_surest() -> None:
     found = evaluation([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]], [0, 1, 1, 1])
     kept = found.abstain(0.75)

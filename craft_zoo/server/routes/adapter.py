@@ -164,5 +164,6 @@ def _written(
 def _classified(classnames: Sequence[str], row: np.ndarray, shown: int) -> Classified:
     order = np.argsort(-row, kind="stable")[:shown]
     probabilities = {classnames[place]: float(row[place]) for place in order}
-    label = classnames[order[0]]
-    return Classified(label=label, probability=probabilities[label], probabilities=probabilities)
+    first = classnames[order[0]]
+    label = first if np.ptp(row) else None
+    return Classified(label=label, probability=probabilities[first], probabilities=probabilities)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -219,6 +221,27 @@ def test_the_class_of_an_image_that_is_refused_is_empty(
     rows = [line.split(",")[1:] for line in (tmp_path / "out.csv").read_text().splitlines()[1:]]
     assert rows.pop(1) == ["", "0.3333"]
     assert {name for name, _ in rows} <= set(NAMES)
+
+
+@pytest.mark.parametrize("arguments", ["evaluate"], indirect=True)
+def test_an_image_that_is_refused_is_not_correct(
+    arguments: Callable[[Path], list[str]], server: Any, tmp_path: Path
+) -> None:
+    """It was, if its label was the first class."""
+    found = []
+    for place in range(2):
+        server.faults = [None] * 9 * place + ["refuse"]  # the adapter's answers, then zero-shot
+        out = tmp_path / str(place)
+        assert main([str(word) for word in arguments(out)]) == 0
+        lines = (out / "predictions.csv").read_text().splitlines()
+        found.append([line.split(",") for line in lines[1:]])
+    (_, _, predicted, probability, zero_shot), other = found[0][0], found[1][0]
+    assert (predicted, probability, other[4]) == ("", "0.3333", "")
+    assert other[2] in NAMES
+    assert zero_shot in NAMES
+    said = json.loads((tmp_path / "0" / "evaluation.json").read_text())
+    assert said["accuracy"] == pytest.approx(np.mean([row[1] == row[2] for row in found[0]]))
+    assert np.sum(said["confusion"]) == 8
 
 
 @pytest.mark.parametrize("arguments", ["predict"], indirect=True)

@@ -24,7 +24,7 @@ from craft_zoo.blackbox import VLM, ImageSet, WrappedVLM, load_vlm
 from craft_zoo.cli import main
 from craft_zoo.client import HuggingFaceVLM, RemoteVLM, from_callable
 from craft_zoo.deployed import DeployedAdapter
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, RefusedError
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.network import Refiner
@@ -352,6 +352,20 @@ def test_a_model_that_takes_words_only_is_served_too(serve: Serve, png: Png) -> 
     ann = serve(vlm, adapter=DeployedAdapter(adapter, vlm)).ann
     expected = adapter.predict(vlm, [opened(png(0))])
     assert np.allclose(rows_of([classify(ann, png(0)).json()]), expected, atol=1e-5)
+
+
+def test_an_image_that_is_refused_has_no_label(
+    serve: Serve, vlm: OpenCLIP, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed = DeployedAdapter(adapter_of(vlm, "craft"), vlm)
+
+    def refuse(_images: Any) -> list[np.ndarray]:
+        raise RefusedError("no: ask another")
+
+    monkeypatch.setattr(deployed, "_score", refuse)
+    answer = classify(serve(adapter=deployed).ann, png(0)).json()
+    assert answer["label"] is None
+    np.testing.assert_allclose([answer["probability"], *rows_of([answer])[0]], 1 / 3, rtol=1e-6)
 
 
 def test_a_model_behind_a_network_bills_each_image(serve: Serve, vlm: OpenCLIP, png: Png) -> None:
