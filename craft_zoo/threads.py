@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import cache, partial
 from itertools import islice
 from typing import TypeVar
 
@@ -151,3 +153,13 @@ def compute_on(threads: int) -> None:
     """Let PyTorch, if it is loaded, compute on this number of threads in the calling thread."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
+
+
+@cache
+def compute_on_one_after_forks() -> None:
+    """From now on, processes that are forked from this one compute on one thread.
+
+    The threads of GNU OpenMP do not survive a fork, and the child would wait for them for ever.
+    """
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=partial(compute_on, 1))

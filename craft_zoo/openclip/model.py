@@ -38,6 +38,7 @@ from craft_zoo.openclip.text import (
     tokens_in_parts,
 )
 from craft_zoo.openclip.white_box import WhiteBox
+from craft_zoo.threads import compute_on_one_after_forks
 
 _FINGERPRINT = 32  # hexadecimal digits
 # Attributes of the preprocessing's steps that a fingerprint shows.
@@ -74,6 +75,7 @@ class OpenCLIP(ServingVLM):
     ) -> None:
         if memory < 1:
             raise CraftZooError(f"the memory for scoring must be at least 1 MB, not {memory}")
+        compute_on_one_after_forks()
         self._model = model.eval().requires_grad_(False)
         self._model.visual.to(memory_format=torch.channels_last)  # faster convolutions
         self._preprocess, self._tokenizer = preprocess, tokenizer

@@ -1,7 +1,9 @@
-"""One model, used by several threads at once."""
+"""One model, used by several threads at once, and by forked processes."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -97,3 +99,21 @@ def test_whatever_changes_the_model_for_its_pass(two_layers: OpenCLIP, small_tas
             lambda: two_layers.features(two_layers.images(sources, keep=False)),
         ]
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs forks")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
+def test_a_process_that_is_forked_from_one_that_computed(two_layers: OpenCLIP) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        numbers = torch.ones(400, 400)
+        assert (numbers @ numbers).sum() == 400**3  # starts the threads that no fork inherits
+        child = os.fork()
+        if not child:
+            signal.alarm(20)  # ends a child that waits for them
+            two_layers.text_features(["a red cat"])
+            os._exit(int((numbers @ numbers).sum() != 400**3))
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        torch.set_num_threads(before)
