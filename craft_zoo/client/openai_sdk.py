@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.deadlines import deadline, keep_deadlines
@@ -29,6 +29,9 @@ from craft_zoo.client.services import OpenAIOptions
 from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.printable import sentence
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
+
+if TYPE_CHECKING:
+    import openai
 
 KEY = "OPENAI_API_KEY"
 _WHOLE = 10  # times the time-out of each wait: the deadline for a whole exchange
@@ -60,7 +63,6 @@ class OpenAIClient:
         a key.
 
     Attributes:
-        client: the official client, an ``openai.OpenAI``.
         who: the service, for messages.
 
     Raises:
@@ -77,7 +79,7 @@ class OpenAIClient:
         owner: str | None = None,
     ) -> None:
         with needs_extra("openai", url or "OpenAI"):
-            import openai
+            import openai  # noqa: F401, before a key is asked for
         key = checked_key(key, variable)
         owner = "OpenAI" if url is None else owner
         if owner and not key:
@@ -87,14 +89,27 @@ class OpenAIClient:
         self._key, self._timeout, self._answered = key, timeout, False
         self._unbilled = threading.Lock()  # held once an answer without usage was warned of
         self._changes: dict[str, Any] = {}  # of arguments that the service has rejected
-        # Retries are made by craft_zoo.client.Retrying, which an interruption ends at once.
-        with reading_environment(url or "OpenAI"):
+        self._url = url
+        self._process, self._connected = os.getpid(), self._connect()
+
+    @property
+    def client(self) -> openai.OpenAI:
+        """The official client, with connections of this process alone."""
+        if self._process != os.getpid():  # a forked process must not use its parent's connections
+            self._process, self._connected = os.getpid(), self._connect()
+        return self._connected
+
+    def _connect(self) -> openai.OpenAI:
+        import openai
+
+        with reading_environment(self._url or "OpenAI"):
             connections = openai.DefaultHttpxClient(follow_redirects=False)
         keep_deadlines(connections)
-        waits: Any = timeouts(timeout)  # of httpx, which the client takes as well as httpx2's
-        self.client = openai.OpenAI(
-            base_url=url or _OPENAI,
-            api_key=key or "none",
+        waits: Any = timeouts(self._timeout)  # of httpx, which the client takes as well as httpx2's
+        # Retries are made by craft_zoo.client.Retrying, which an interruption ends at once.
+        return openai.OpenAI(
+            base_url=self._url or _OPENAI,
+            api_key=self._key or "none",
             timeout=waits,
             max_retries=0,
             http_client=connections,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -79,6 +80,25 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def ask(url: str, timeout: float = 20.0) -> dict[str, Any]:
     client = OpenAIClient(url, "secret", timeout)
     return client.call(client.poster("/questions"), {"images": ["private"]}, "key")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_connections_of_its_own(start: Start) -> None:
+    """With those of its parent, it would read the answers to questions of its siblings."""
+    asking = OpenAIClient(start(body={"id": "x"}), "secret")
+    first = asking.client
+    assert asking.call(asking.poster("/questions"), {}, "key") == {"id": "x"}
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        try:
+            answer = asking.call(asking.poster("/questions"), {}, "key")
+            os._exit(int(answer != {"id": "x"} or asking.client._client is first._client))
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert asking.client is first
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
