@@ -367,16 +367,16 @@ def deployed_usage(
     Args:
         adapter: the adapter.
         vlm: its model.
-        images: the images, which are taken to be of one size.
-        prompts: number of prompts of the classes; those after the first are not the adapter's.
+        images: the images.
+        prompts: number of prompts of the classes: the adapter's, then the initial one.
     """
     box, solution = adapter.open(vlm), adapter.solution
     predictions = (prompts - 1 + solution.billed_predictions) * len(images)
     if not vlm.counts_usage:
         return Usage(predictions)
-    asked = [Asked((box.template,))] * prompts
+    own = box.template if isinstance(solution.prompt, np.ndarray) else solution.prompt
+    asked = [Asked((own,)), *[Asked((box.template,))] * (prompts - 1)]
     if solution.anchors is not None:
         asked.append(Asked(tuple(solution.anchors.prompts), solution.anchors.texts))
-    each = [images[0]] * len(images)
-    usage = vlm.expected_usage(asked, each, adapter.classnames, adapter.init)
+    usage = vlm.expected_usage(asked, images, adapter.classnames, adapter.init)
     return usage + Usage(predictions - usage.predictions)

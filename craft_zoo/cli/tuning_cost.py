@@ -106,16 +106,14 @@ def highest_cost(
         more = expected.scaled(estimate.share)
         more += vlm.expected_usage(measured, task.train.images, task.classnames, init)
     elif estimate.kind == "outside":
-        count = -(-estimate.predictions // sum(len(one.prompts) for one in measured))
-        images = [task.train.images[0]] * count
-        more = vlm.expected_usage(measured, images, task.classnames, init)
+        more = vlm.expected_usage(measured, estimate.images.images, task.classnames, init)
     else:  # of the training images, most answers are known
         rest = estimate.predictions
         if estimate.kind == "shots" and asks_anchors_anew(method, config, budget, n_classes):
             more = vlm.expected_usage(rehearsed.deployed, task.train.images, task.classnames, init)
             rest -= more.predictions
         if rest:
-            images = [task.train.images[0]] * rest
+            images = [task.train.images[place % n_images] for place in range(rest)]
             more += vlm.expected_usage([Asked((init,))], images, task.classnames, init)
     if kept:
         more += vlm.expected_usage(measured[1:], kept, task.classnames, init).scaled(times)

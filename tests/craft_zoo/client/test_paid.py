@@ -274,6 +274,33 @@ def test_a_dry_run_knows_the_tokens_to_15_percent(
     assert last.endswith(f"out.adapter IMAGES… --model {server.name(protocol)}")
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_dry_run_of_evaluate_counts_the_texts_of_the_adapters_prompt(
+    server: Any, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], protocol: str
+) -> None:
+    """A service of vectors is sent them besides those of the initial prompt."""
+    model, out = ["--model", server.name(protocol)], str(tmp_path / "out.adapter")
+    start = ["--method", "templates", "--budget", "1", "--set", "template=my big old photo of a"]
+    command = ["tune", f"folder:{photos}", "--shots", "1", *start, "--estimate", "none"]
+    assert main([*command, *model, "--out", out]) == 0
+    adapter = cz.Adapter.load(out)
+    prompt = "a photo of many {}, quite far away."
+    replace(adapter, solution=replace(adapter.solution, prompt=prompt)).save(out)
+    capsys.readouterr()
+    evaluate = ["evaluate", out, f"folder:{photos}", *model]
+    assert main([*evaluate, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    server.answered.clear()
+    server.tokens = 0
+    assert main(evaluate) == 0
+    requests, tokens = (
+        int(re.findall(rf"([\d,]+) {unit}", said)[0].replace(",", ""))
+        for unit in ("request", "input token")
+    )
+    assert requests == len(server.answered)
+    assert tokens / server.tokens == pytest.approx(1, abs=0.15)
+
+
 def test_a_dry_run_counts_the_descriptions_of_classes(
     server: Any, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
