@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ class OpenCLIP(ServingVLM):
         self._encode_images = ImageEncoder(self._model, preprocess, cache=folder)
         self.name = name
         self._files: tuple[Path, ...] = ()
+        self._load_again: Callable[[], OpenCLIP] | None = None
         size = self._model.visual.image_size
         self.image_size = int(size if isinstance(size, int) else size[0])
 
@@ -122,9 +123,28 @@ class OpenCLIP(ServingVLM):
         parts = built.model, built.preprocess, built.tokenizer
         vlm = cls(*parts, name=built.name, memory=memory, compile=compile, cache=folder)
         vlm.precision, vlm._files = precision, built.files
+        vlm._load_again = partial(
+            cls.load,
+            model,
+            pretrained,
+            device=device,
+            precision=precision,
+            memory=memory,
+            compile=compile,
+            cache=cache,
+        )
         if precision != "fp32":
             vlm._check_precision()
         return vlm
+
+    def __reduce__(self) -> tuple[Callable[[], OpenCLIP], tuple[()]]:
+        """A copy in another process, as of scikit-learn's ``n_jobs``, loads the model again."""
+        if self._load_again is None:
+            raise CraftZooError(
+                f"{self.name} was not loaded from files and cannot be copied to another process: "
+                f"make it there"
+            )
+        return self._load_again, ()
 
     def _check_precision(self) -> None:
         """Compute once, as open_clip converts only some parts of a model to half precision."""

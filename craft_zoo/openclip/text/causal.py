@@ -249,7 +249,7 @@ class CausalTextEncoder(TextEncoder):
         pieces: list[_Piece] = []
         for (encoder, contexts), own_past in zip(asked, of_each, strict=True):
             shape = len(contexts), len(encoder.tokens), dim
-            features.append(torch.empty(shape, device=contexts.device))
+            features.append(torch.empty(shape, device=contexts.device, dtype=torch.float32))
             pieces += encoder._pieces(contexts, list(own_past), features[-1])
         block: list[_Piece] = []
         for piece in pieces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,25 @@ def test_on_a_gpu_the_engine_agrees_with_the_towers_own_pass(memory: int) -> Non
     contexts = causal.initial_context + 0.1 * torch.randn(7, 4, 256, device="cuda")
     for ours, theirs in zip(causal(contexts), forward(contexts), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_copy_in_another_process_loads_the_model_again(
+    vlm: OpenCLIP, tiny_vlm: OpenCLIP, small_task: Task
+) -> None:
+    again = pickle.loads(pickle.dumps(load_vlm("craft-mini", memory=77)))
+    assert again._memory == 77 * 2**20
+    np.testing.assert_array_equal(_answer(again, small_task), _answer(vlm, small_task))
+    with pytest.raises(CraftZooError, match="tiny was not loaded from files and cannot be copied"):
+        pickle.dumps(tiny_vlm)
+
+
+def test_torchs_default_type_does_not_matter(tiny_vlm: OpenCLIP, small_task: Task) -> None:
+    expected = _answer(tiny_vlm, small_task)
+    torch.set_default_dtype(torch.float64)
+    try:
+        np.testing.assert_allclose(_answer(tiny_vlm, small_task), expected, atol=1e-4)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("names", [["cat", "dog", "Cat"], ["dog", "dog"], ["a  cat", "a cat"]])
