@@ -146,6 +146,12 @@ class OpenCLIP(ServingVLM):
             )
         return self._load_again, ()
 
+    def __copy__(self) -> OpenCLIP:
+        """A copy in this process shares the model."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
     def _check_precision(self) -> None:
         """Compute once, as open_clip converts only some parts of a model to half precision."""
         with self._computing():

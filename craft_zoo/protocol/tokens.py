@@ -17,7 +17,8 @@ class TokenRule:
     The default values are those of ``craft-zoo serve``; for other services they are estimates.
 
     Attributes:
-        characters: characters of text per token.
+        characters: characters of text per token; one beyond ASCII counts as its 2 to 4 bytes in
+            UTF-8, as tokens of other scripts are shorter.
         image: tokens of an image; None: one for each square of ``patch`` pixels, as far as the
             image has pixels.
         patch: side of a square, in pixels.
@@ -35,7 +36,7 @@ class TokenRule:
 
     def of_text(self, text: str) -> int:
         """Tokens of a text."""
-        return math.ceil(len(text) / self.characters)
+        return math.ceil(len(text.encode(errors="surrogatepass")) / self.characters)
 
     def of_image(self, image: bytes) -> int:
         """Tokens of an image file."""
