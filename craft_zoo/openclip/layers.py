@@ -24,11 +24,12 @@ def inner_tokens(tower: Model, places: slice, tokens: Sequence[Tensor] | Tensor)
     """Within, the layers behind the first read tokens in some places of their input.
 
     Args:
-        tower: a tower with layers.
+        tower: a tower, which must have L layers unless there are no tokens.
         places: n places in a sequence.
         tokens: (L - 1, n, width), those of the second layer first.
     """
-    is_batch_first = getattr(tower.transformer, "batch_first", True)
+    layers = layers_of(tower)
+    is_batch_first = not layers or getattr(tower.transformer, "batch_first", True)
 
     def put(layer: nn.Module, own: Tensor) -> None:
         def insert(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -40,7 +41,7 @@ def inner_tokens(tower: Model, places: slice, tokens: Sequence[Tensor] | Tensor)
         stack.callback(layer.register_forward_pre_hook(insert).remove)
 
     with ExitStack() as stack:
-        for layer, own in zip(layers_of(tower)[1:], tokens, strict=False):
+        for layer, own in zip(layers[1:], tokens, strict=False):
             put(layer, own)
         yield
 

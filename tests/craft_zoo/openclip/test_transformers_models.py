@@ -131,6 +131,10 @@ def test_a_folder_has_the_logits_of_its_library(
     encoded = vlm.images(images)
     assert box.score(box.initial_context, encoded) == pytest.approx(theirs, abs=1e-4)
     assert next(box.logits(["a photo of a {}."], encoded)) == pytest.approx(theirs, abs=1e-4)
+    white = vlm.white_box(NAMES)  # type: ignore[attr-defined]
+    without_bias = white.logits(torch.from_numpy(box.initial_context), encoded).numpy()
+    assert np.ptp(without_bias - theirs) < 1e-3
+    assert white.layers == 0
     other = next(box.logits(["a {}"], encoded))
     assert np.ptp(other - theirs) > 0.1
 
