@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from PIL import Image
+
+_PIECE = re.compile(r"\w+|[^\w\s]+")
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,9 @@ class TokenRule:
     option: int = 1
 
     def of_text(self, text: str) -> int:
-        """Tokens of a text."""
-        return math.ceil(len(text.encode(errors="surrogatepass")) / self.characters)
+        """Tokens of a text: at least one for each word, number and run of punctuation."""
+        length = math.ceil(len(text.encode(errors="surrogatepass")) / self.characters)
+        return max(length, len(_PIECE.findall(text)))
 
     def of_image(self, image: bytes) -> int:
         """Tokens of an image file."""

@@ -24,5 +24,6 @@ def test_texts_are_rounded_up_each() -> None:
     rule = TokenRule()
     assert [rule.of_text("x" * length) for length in (0, 1, 4, 5)] == [0, 1, 1, 2]
     assert [rule.of_text(text) for text in ("é", "猫", "一只猫的照片")] == [1, 1, 5]
+    assert rule.of_text("A. a\nB. b") == 6  # two letters and a full stop a line
     assert rule.of_question("12345", ["1", "12345"]) == 8 + 2 + (1 + 1) + (1 + 2)
     assert TokenRule(characters=2, question=0, option=0).of_question("123", ["1"]) == 3
