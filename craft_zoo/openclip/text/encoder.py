@@ -62,9 +62,10 @@ class TextEncoder(ABC):
         context_ids = self.tokens[:, self.start : self.stop]
         if not (context_ids == context_ids[0]).all():
             raise PromptError(f"the initial words {init!r} merge with a class name: change them")
-        self.initial_context = self.embedding(context_ids[0]).detach()
-        with torch.inference_mode(), alone_with(model):
-            self._prepare()
+        with alone_with(model):
+            self.initial_context = self.embedding(context_ids[0]).detach()
+            with torch.inference_mode():
+                self._prepare()
 
     @property
     def held_bytes(self) -> int:
