@@ -90,16 +90,16 @@ class OpenAIClient:
         self._unbilled = threading.Lock()  # held once an answer without usage was warned of
         self._changes: dict[str, Any] = {}  # of arguments that the service has rejected
         self._url = url
-        self._process, self._connected = os.getpid(), self._connect()
+        self._connect()
 
     @property
     def client(self) -> openai.OpenAI:
         """The official client, with connections of this process alone."""
         if self._process != os.getpid():  # a forked process must not use its parent's connections
-            self._process, self._connected = os.getpid(), self._connect()
+            self._connect()
         return self._connected
 
-    def _connect(self) -> openai.OpenAI:
+    def _connect(self) -> None:
         import openai
 
         with reading_environment(self._url or "OpenAI"):
@@ -107,7 +107,8 @@ class OpenAIClient:
         keep_deadlines(connections)
         waits: Any = timeouts(self._timeout)  # of httpx, which the client takes as well as httpx2's
         # Retries are made by craft_zoo.client.Retrying, which an interruption ends at once.
-        return openai.OpenAI(
+        self._process = os.getpid()
+        self._connected = openai.OpenAI(
             base_url=self._url or _OPENAI,
             api_key=self._key or "none",
             timeout=waits,

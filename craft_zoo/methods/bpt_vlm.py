@@ -26,6 +26,7 @@ from craft_zoo.seeding import derived_seed, generator
 from craft_zoo.solution import Solution
 
 TOKENS = 8  # of a text
+START = " ".join(["X"] * TOKENS)
 POPSIZE = 30
 _PATCH_WEIGHTS = 3072  # of ViT-B/32, 32 x 32 x 3; the released code has the number for all models
 
@@ -135,7 +136,7 @@ OPTIONS = (
     uses_optimizer=False,
     settings=(),
     own=OPTIONS,
-    start=" ".join(["X"] * TOKENS),
+    start=START,
     deployable=False,
 )
 def bpt_vlm(problem: Problem) -> Iterator[Step]:
@@ -146,12 +147,7 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
     which then encodes all images at each query; otherwise the texts are searched alone.
     """
     own = problem.own_of("bpt-vlm")
-    count, dim = own("image_tokens"), own("dim")
-    if count < 0 or dim < 4:
-        raise CraftZooError(
-            f"settings bpt-vlm.image_tokens and bpt-vlm.dim must be at least 0 and 4, not {count} "
-            f"and {dim}"
-        )
+    count, dim = read_sizes(problem, "bpt-vlm")
     start = problem.initial_context
     unknown = Embeddings(float(start.std()), width=0, patches=(0.0, 0.0))
     embeddings = problem.vlm.embeddings() or unknown
@@ -189,6 +185,22 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
             place = int(np.argmin(losses))
             learnt = accuracy(logits[place], labels)
             yield Step(meter.queries, solution, float(losses[place]), learnt)
+
+
+def read_sizes(problem: Problem, method: str) -> tuple[int, int]:
+    """The settings ``image_tokens`` and ``dim`` of a method.
+
+    Raises:
+        CraftZooError: one is too small.
+    """
+    own = problem.own_of(method)
+    count, dim = own("image_tokens"), own("dim")
+    if count < 0 or dim < 4:
+        raise CraftZooError(
+            f"settings {method}.image_tokens and {method}.dim must be at least 0 and 4, not "
+            f"{count} and {dim}"
+        )
+    return count, dim
 
 
 def create_optimizer(name: str, dim: int, *, budget: int, seed: int) -> Optimizer:

@@ -16,10 +16,12 @@ from craft_zoo.losses import mean_losses
 from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.bpt_vlm import (
     POPSIZE,
+    START,
     TOKENS,
     TokenSpace,
     create_optimizer,
     first_maps,
+    read_sizes,
     with_tokens,
 )
 from craft_zoo.methods.problem import Problem
@@ -89,7 +91,7 @@ class LayerTokens(AlteredImages):
     settings=(),
     own=OPTIONS,
     queries=lambda _, budget, __: budget,
-    start=" ".join(["X"] * TOKENS),
+    start=START,
     deployable=False,
     uses_torch=True,
 )
@@ -100,11 +102,11 @@ def bpt_vlm_deep(problem: Problem) -> Iterator[Step]:
     other layers have the best tokens so far. Images have tokens where the model is a vision
     transformer of open_clip. A query is an evaluation of the model with its tokens.
     """
-    vlm, seed, own = local_model(problem), problem.seed, problem.own_of("bpt-vlm-deep")
+    vlm, seed = local_model(problem), problem.seed
+    count, dim = read_sizes(problem, "bpt-vlm-deep")
     opened = vlm.white_box(problem.box.classnames, problem.box.template)
     n_layers, generations = _sizes(problem, opened.layers)
     embeddings, width = vlm.embeddings(), problem.initial_context.shape[1]
-    count, dim = own("image_tokens"), own("dim")
     image = (count, embeddings.width) if count and embeddings.width else (0, 0)
     # As in the released code, the maps of texts and images have the spread of the words.
     scaled = embeddings._replace(patches=(embeddings.patches[0], embeddings.words))
@@ -162,24 +164,20 @@ def _sizes(problem: Problem, layers: int) -> tuple[int, int]:
         layers: those of the model that can have tokens.
 
     Raises:
-        CraftZooError: a setting is too small, or the model has fewer layers.
+        CraftZooError: the model has fewer layers, or the budget is too small.
     """
-    own = problem.own_of("bpt-vlm-deep")
     if not layers:
         raise CraftZooError(
             f"bpt-vlm-deep needs a text tower of open_clip, which {problem.vlm.name} has not: use "
             f"bpt-vlm"
         )
-    n_layers = min(layers, _LAYERS) if own("layers") is None else own("layers")
+    n_layers = problem.own("bpt-vlm-deep.layers")
+    if n_layers is None:
+        n_layers = min(layers, _LAYERS)
     if not 1 <= n_layers <= layers:
         raise CraftZooError(
             f"setting bpt-vlm-deep.layers must be from 1 to {layers} with {problem.vlm.name}, not "
             f"{n_layers}"
-        )
-    if own("image_tokens") < 0 or own("dim") < 4:
-        raise CraftZooError(
-            f"settings bpt-vlm-deep.image_tokens and bpt-vlm-deep.dim must be at least 0 and 4, "
-            f"not {own('image_tokens')} and {own('dim')}"
         )
     what = f"a generation of each of the {n_layers} layers"
     problem.check_budget(n_layers * POPSIZE, what, "bpt-vlm-deep.layers")

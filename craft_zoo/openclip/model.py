@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -198,8 +198,9 @@ class OpenCLIP(ServingVLM):
 
         No other thread encodes images meanwhile, with other tokens or none.
         """
+        visual = self._model.visual
         if tokens is None:
-            with alone_with(self._model.visual):
+            with alone_with(visual):
                 yield
             return
         if tokens.shape[-1] != (width := self._token_width()):
@@ -208,17 +209,17 @@ class OpenCLIP(ServingVLM):
                 f"the images alone"
             )
         first, *inner = torch.from_numpy(tokens if tokens.ndim == 3 else tokens[None])
-        visual = self._model.visual
 
         def add(_: Model, given: tuple[Tensor]) -> tuple[Tensor]:
             patches = given[0]
             return (torch.cat([patches, first.to(patches).expand(len(patches), -1, -1)], dim=1),)
 
-        with ExitStack() as stack:
-            stack.enter_context(alone_with(visual))
-            stack.callback(visual.ln_pre.register_forward_pre_hook(add).remove)
-            stack.enter_context(inner_tokens(visual, slice(-len(first), None), inner))
-            yield
+        with alone_with(visual), inner_tokens(visual, slice(-len(first), None), inner):
+            hook = visual.ln_pre.register_forward_pre_hook(add)
+            try:
+                yield
+            finally:
+                hook.remove()
 
     def description(self) -> dict[str, str]:
         """See :meth:`VLM.description`: a hash of weights, activations and preprocessing."""

@@ -52,7 +52,6 @@ class WhiteBox:
             inner = context[:0]
         places = slice(self._encoder.start, self._encoder.stop)
         with (
-            alone_with(self._model),
             shortened(self._model, self._encoder.tokens) as tokens,
             inner_tokens(self._tower, places, inner),
         ):

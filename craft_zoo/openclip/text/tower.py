@@ -130,23 +130,24 @@ def end_positions(tower: Model, tokens: Tensor) -> Tensor:
 def shortened(model: Model, tokens: Tensor) -> Iterator[Tensor]:
     """Limit a causal tower's context to what affects the features of ``tokens`` (C, length).
 
-    Call it within :func:`alone_with`.
+    No other thread computes with the model meanwhile, see :func:`alone_with`.
 
     Yields:
         The tokens up to the last end of a text; all of them if the tower is not plainly causal.
     """
-    if not is_plainly_causal(model):
-        yield tokens
-        return
-    tower = text_tower(model)
-    length = int(end_positions(tower, tokens).max()) + 1
-    positions, mask = tower.positional_embedding, tower.attn_mask
-    tower.positional_embedding = nn.Parameter(positions[:length], requires_grad=False)
-    tower.attn_mask = mask[:length, :length]
-    try:
-        yield tokens[:, :length]
-    finally:
-        tower.positional_embedding, tower.attn_mask = positions, mask
+    with alone_with(model):
+        if not is_plainly_causal(model):
+            yield tokens
+            return
+        tower = text_tower(model)
+        length = int(end_positions(tower, tokens).max()) + 1
+        positions, mask = tower.positional_embedding, tower.attn_mask
+        tower.positional_embedding = nn.Parameter(positions[:length], requires_grad=False)
+        tower.attn_mask = mask[:length, :length]
+        try:
+            yield tokens[:, :length]
+        finally:
+            tower.positional_embedding, tower.attn_mask = positions, mask
 
 
 def _pool_type(tower: Model) -> str:

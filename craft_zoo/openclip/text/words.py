@@ -14,7 +14,6 @@ from craft_zoo.errors import PromptError
 from craft_zoo.openclip.text.tower import (
     Model,
     Tokenizer,
-    alone_with,
     bytes_per_text,
     shortened,
     token_embedding,
@@ -134,5 +133,5 @@ class WordEncoder:
         return [text for template in templates for text in filled(template, self._names)]
 
     def _encode(self, tokens: Tensor) -> Tensor:
-        with alone_with(self._model), shortened(self._model, tokens) as short:
+        with shortened(self._model, tokens) as short:
             return F.normalize(self._model.encode_text(short).float(), dim=-1)

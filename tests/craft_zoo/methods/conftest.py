@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from craft_zoo.blackbox import VLM, BlackBox, ImageSet
 from craft_zoo.blackbox.base import Progress
 from craft_zoo.data.images import ImageSource
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers import Optimizer
 
 
@@ -81,6 +83,25 @@ class Script(Optimizer):
         return np.array([2.0]) / self.slope
 
 
+class Written(Optimizer):
+    """Asks generations that are written down, each candidate by its first coordinate."""
+
+    def __init__(self, dim: int, generations: list[list[float]]) -> None:
+        super().__init__(dim, budget=sum(map(len, generations)), seed=1)
+        self.generations = generations
+        self.told: list[list[float]] = []
+
+    def _ask(self) -> np.ndarray:
+        firsts = np.array(self.generations.pop(0))[:, None]
+        return np.pad(firsts, [(0, 0), (0, self.dim - 1)])
+
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Any) -> None:
+        self.told.append(losses.tolist())
+
+    def recommend(self) -> np.ndarray:
+        raise AssertionError("the best candidate is deployed")
+
+
 class Deltas:
     """A generator of given sizes and signs."""
 
@@ -106,6 +127,27 @@ def by_hand() -> Callable[..., Any]:
 def script() -> Callable[[float], Any]:
     """Makes a :class:`Script`."""
     return Script
+
+
+@pytest.fixture
+def written() -> Callable[..., Any]:
+    """Makes a :class:`Written`."""
+    return Written
+
+
+@pytest.fixture
+def embedded() -> Callable[..., torch.Tensor]:
+    """What a vision transformer normalises first: its class token, patches and (n, w) tokens."""
+
+    def embed(vlm: OpenCLIP, sources: Sequence[ImageSource], tokens: np.ndarray) -> torch.Tensor:
+        visual = vlm._model.visual
+        pixels = torch.stack([vlm._encode_images._prepare(each) for each in sources])
+        patches = visual.conv1(pixels).flatten(2).permute(0, 2, 1)
+        first = visual.class_embedding.expand(len(sources), 1, -1)
+        read = torch.cat([first, patches], dim=1) + visual.positional_embedding
+        return torch.cat([read, torch.from_numpy(tokens).expand(len(sources), -1, -1)], dim=1)
+
+    return embed
 
 
 @pytest.fixture

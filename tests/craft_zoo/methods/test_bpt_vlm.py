@@ -19,7 +19,6 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, bpt_vlm, get_method, read_settings
 from craft_zoo.methods.bpt_vlm import TokenPrompts, TokenSpace, first_maps
 from craft_zoo.openclip import OpenCLIP
-from craft_zoo.optimizers import Optimizer
 
 
 def test_both_halves_of_a_candidate_by_hand() -> None:
@@ -48,17 +47,15 @@ def test_projections_have_the_released_spread() -> None:
     assert space._images.std() == pytest.approx(0.02 * (3072 / 500) ** 0.5, rel=0.01)
 
 
-def test_image_tokens_stand_behind_the_patches(tiny_vlm: OpenCLIP, small_task: Task) -> None:
+def test_image_tokens_stand_behind_the_patches(
+    tiny_vlm: OpenCLIP, small_task: Task, embedded: Callable[..., torch.Tensor]
+) -> None:
     sources = small_task.train.images[:3]
     tokens = np.random.default_rng(0).standard_normal((5, 32)).astype(np.float32)
     images = tiny_vlm.images([WithTokens(each, tokens) for each in sources], keep=False)
     visual = tiny_vlm._model.visual
-    pixels = torch.stack([tiny_vlm._encode_images._prepare(each) for each in sources])
     with torch.no_grad():
-        patches = visual.conv1(pixels).flatten(2).permute(0, 2, 1)
-        first = visual.class_embedding.expand(3, 1, -1)
-        read = torch.cat([first, patches], dim=1) + visual.positional_embedding
-        read = torch.cat([read, torch.from_numpy(tokens).expand(3, -1, -1)], dim=1)
+        read = embedded(tiny_vlm, sources, tokens)
         read = visual.ln_post(visual.transformer(visual.ln_pre(read)))[:, 0] @ visual.proj
     np.testing.assert_allclose(tiny_vlm.features(images), F.normalize(read, dim=-1), atol=1e-5)
     plain = tiny_vlm.features(tiny_vlm.images(sources, keep=False))
@@ -82,26 +79,8 @@ def test_what_models_tell_of_their_embeddings(tiny_vlm: OpenCLIP, vlm: OpenCLIP)
     assert vlm.embeddings().width == 0  # craft-mini's image tower is a convolutional network
 
 
-class Written(Optimizer):
-    """Asks two generations that are written down."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__(dim, budget=4, seed=1)
-        self.generations = [[[1.0], [2.0]], [[-1.0], [0.5]]]
-        self.told: list[list[float]] = []
-
-    def _ask(self) -> np.ndarray:
-        return np.pad(np.array(self.generations.pop(0)), [(0, 0), (0, self.dim - 1)])
-
-    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Any) -> None:
-        self.told.append(losses.tolist())
-
-    def recommend(self) -> np.ndarray:
-        raise AssertionError("the best candidate is deployed")
-
-
 def test_two_generations_by_hand(
-    by_hand: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    by_hand: Callable[..., Any], written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels = [np.zeros((8, 8, 3), np.uint8)] * 2
     problem = Problem.open(
@@ -113,7 +92,7 @@ def test_two_generations_by_hand(
         config=read_settings({"bpt-vlm.dim": 4}),
         method="bpt-vlm",
     )
-    optimizer = Written(4)
+    optimizer = written(4, [[1.0, 2.0], [-1.0, 0.5]])
     monkeypatch.setattr(bpt_vlm, "create_optimizer", lambda *_, **__: optimizer)
     unit = np.zeros((8, 4), np.float32)
     unit[0, 0] = 3

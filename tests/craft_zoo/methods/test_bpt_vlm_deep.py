@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,6 @@ from craft_zoo.methods.bpt_vlm import TokenSpace
 from craft_zoo.methods.bpt_vlm_deep import LayerTokens
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.openclip.layers import spread
-from craft_zoo.optimizers import Optimizer
 
 INIT = "X X X X X X X X"
 
@@ -57,17 +57,13 @@ def test_each_layer_of_the_text_tower_reads_its_own_tokens(
 
 
 def test_each_layer_of_the_image_tower_reads_its_own_tokens(
-    two_layers: OpenCLIP, small_task: Task
+    two_layers: OpenCLIP, small_task: Task, embedded: Callable[..., torch.Tensor]
 ) -> None:
     sources, tokens = small_task.train.images[:3], random(2, 5, 32)
     images = two_layers.images([WithTokens(each, tokens) for each in sources], keep=False)
     visual = two_layers._model.visual
-    pixels = torch.stack([two_layers._encode_images._prepare(each) for each in sources])
     with torch.no_grad():
-        patches = visual.conv1(pixels).flatten(2).permute(0, 2, 1)
-        first = visual.class_embedding.expand(3, 1, -1)
-        states = torch.cat([first, patches], dim=1) + visual.positional_embedding
-        states = torch.cat([states, torch.from_numpy(tokens[0]).expand(3, -1, -1)], dim=1)
+        states = embedded(two_layers, sources, tokens[0])
         states = visual.transformer.resblocks[0](visual.ln_pre(states))
         states[:, -5:] = torch.from_numpy(tokens[1])
         states = visual.ln_post(visual.transformer.resblocks[1](states))[:, 0] @ visual.proj
@@ -97,24 +93,6 @@ def test_spreads_are_those_of_the_layers_outputs(two_layers: OpenCLIP, small_tas
     assert len(spreads) == 2
     assert spreads == two_layers.image_spreads(images)
     assert spreads != two_layers.image_spreads(small_task.train.images[:3])
-
-
-class Written(Optimizer):
-    """Asks two generations that are written down."""
-
-    def __init__(self, dim: int, generations: list[list[float]]) -> None:
-        super().__init__(dim, budget=4, seed=1)
-        self.generations = generations
-        self.told: list[list[float]] = []
-
-    def _ask(self) -> np.ndarray:
-        return np.array(self.generations.pop(0))[:, None].repeat(self.dim, axis=1)
-
-    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Any) -> None:
-        self.told.append(losses.tolist())
-
-    def recommend(self) -> np.ndarray:
-        raise AssertionError("the best candidate is deployed")
 
 
 class Layers:
@@ -158,7 +136,9 @@ class Space:
         return np.zeros((0, 0), np.float32)
 
 
-def test_two_generations_of_two_layers_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_generations_of_two_layers_by_hand(
+    written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     vlm = Layers()
     box = SimpleNamespace(
         classnames=("a", "b"), template="{}", initial_context=np.zeros((8, 1)), accepts={"contexts"}
@@ -173,7 +153,7 @@ def test_two_generations_of_two_layers_by_hand(monkeypatch: pytest.MonkeyPatch) 
         seed=1,
         config=read_settings({"bpt-vlm-deep.dim": 4}),
     )
-    searches = [Written(4, [[1.0, 2.0], [3.0, 1.0]]), Written(4, [[-0.1, 0.05], [0.02, -0.2]])]
+    searches = [written(4, [[1.0, 2.0], [3.0, 1.0]]), written(4, [[-0.1, 0.05], [0.02, -0.2]])]
     made = iter(searches)
     monkeypatch.setattr(bpt_vlm_deep, "create_optimizer", lambda *_, **__: next(made))
     monkeypatch.setattr(bpt_vlm_deep, "local_model", lambda _: vlm)
