@@ -35,7 +35,6 @@ from craft_zoo.benchmarks.significance import aggregate, compare, compare_all, r
 from craft_zoo.benchmarks.statistics import (
     INTERVAL,
     SINGLE_SEEDS,
-    SPREAD,
     average_curves,
     few_seeds_warning,
     spread,
@@ -48,7 +47,6 @@ __all__ = [
     "DEFAULT_METHODS",
     "INTERVAL",
     "SINGLE_SEEDS",
-    "SPREAD",
     "Bench",
     "Listener",
     "Listeners",

@@ -54,12 +54,8 @@ def compare(ours: pd.Series, theirs: pd.Series) -> str:
     return f"{area if difference >= 0 else f'**{area}**'} ({low:+.3f} to {high:+.3f})"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all, print the table and, with ``--out``, write it.
-
-    Returns:
-        The exit code, 0.
-    """
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all, print the table and, with ``--out``, write it."""
     parser = argparse.ArgumentParser(
         prog="python -m craft_zoo.benchmarks.auto_table",
         description="Area under the ECDF of auto and of its peers, on BBOB. Needs craft-zoo[bbob].",
@@ -95,8 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text += "\n".join(lines) + "\n\n"
     if options.out:
         write_atomically(options.out, text)
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -100,12 +100,8 @@ def add_arguments(
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables as Markdown")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print a table for each dimension and, with ``--out``, write them.
-
-    Returns:
-        The exit code, 0.
-    """
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table for each dimension and, with ``--out``, write them."""
     parser = argparse.ArgumentParser(
         prog="python -m craft_zoo.benchmarks.large",
         description="Loss at the end as a share of that at the start, in many variables.",
@@ -132,8 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n" + text)
     if options.out:
         write_atomically(options.out, text)
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

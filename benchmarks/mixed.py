@@ -180,12 +180,8 @@ def area(name: str, function: str, instance: int, budget: int) -> float:
     return float((1 - np.log(reached) / np.log(budget)).mean())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print a table for each budget.
-
-    Returns:
-        The exit code, 0.
-    """
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print a table for each budget."""
     parser = argparse.ArgumentParser(
         prog="python -m craft_zoo.benchmarks.mixed",
         description="Area of auto and others on functions of whole numbers, choices and numbers.",
@@ -215,8 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cells = " | ".join(f"{each:.3f}" for each in found.mean(axis=1))
             mean = f"{found.mean():.3f} ({low:+.3f} to {high:+.3f})"
             print(f"| `{spec}` | {cells} | {mean} |", flush=True)
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -81,12 +81,8 @@ def share(
         return function(find(name, noisy, dimension, budget, seed)) / start
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print a table for each dimension and noise and, with ``--out``, write them.
-
-    Returns:
-        The exit code, 0.
-    """
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table for each dimension and noise and, with ``--out``, write them."""
     parser = argparse.ArgumentParser(
         prog="python -m craft_zoo.benchmarks.noisy",
         description="Loss without noise at the end as a share of that at the start.",
@@ -119,8 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text += part
     if options.out:
         write_atomically(options.out, text)
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -33,12 +33,8 @@ _SEED = 1
 Generation = Callable[[], tuple[float, np.ndarray]]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table and, with ``--out``, write it.
-
-    Returns:
-        The exit code, 0.
-    """
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the table and, with ``--out``, write it."""
     parser = argparse.ArgumentParser(
         prog="python -m craft_zoo.benchmarks.overhead",
         description="Time per candidate of craft-zoo beyond that of the library behind it.",
@@ -70,7 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table.to_string(index=False, formatters=formats, float_format="{:,.1f}".format))
     if options.out:
         write_atomically(options.out, table.to_csv(index=False))
-    return 0
 
 
 def measure(
@@ -198,4 +193,4 @@ def _bare_nevergrad(variant: str, workers: int, dimension: int, budget: int) -> 
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -12,12 +12,11 @@
 from craft_zoo.client.callables import from_callable
 from craft_zoo.client.hugging_face import HuggingFaceVLM
 from craft_zoo.client.remote_images import RemoteImages
-from craft_zoo.client.remote_server import KEY_VARIABLE, Refused, ServerInfo
+from craft_zoo.client.remote_server import Refused, ServerInfo
 from craft_zoo.client.remote_vlm import AccountUsage, RemoteVLM
 from craft_zoo.client.retrying import Retrying, Transient
 
 __all__ = [
-    "KEY_VARIABLE",
     "AccountUsage",
     "HuggingFaceVLM",
     "Refused",

@@ -13,8 +13,7 @@ order.
   another image; :func:`content_key`: hash of its appearance; :func:`find_broken`: images that
   cannot be opened
 - :func:`dead_leaves`: drawn images of nothing
-- :func:`find_images`: the images in a folder; :func:`list_files`, :func:`say_left_out`: also the
-  skipped files
+- :func:`list_images`: the images at paths of files and folders
 - :func:`published_datasets`, :class:`Published`: the published data sets;
   :func:`check_datasets`, :class:`Finding`: which of them are present and complete
 - :func:`read_classnames`, :func:`readable`: words for class folders
@@ -24,15 +23,7 @@ from craft_zoo.data.broken import find_broken
 from craft_zoo.data.classnames import read_classnames, readable
 from craft_zoo.data.dead_leaves import dead_leaves
 from craft_zoo.data.fingerprint import fingerprint
-from craft_zoo.data.image_files import (
-    FolderFiles,
-    LeftOut,
-    find_images,
-    image_suffixes,
-    list_files,
-    list_images,
-    say_left_out,
-)
+from craft_zoo.data.image_files import list_images
 from craft_zoo.data.images import (
     BrokenImageError,
     DerivedImage,
@@ -60,10 +51,8 @@ __all__ = [
     "DerivedImage",
     "Fewer",
     "Finding",
-    "FolderFiles",
     "ImageSource",
     "LabelledImages",
-    "LeftOut",
     "OpenedDatasets",
     "Published",
     "Sampling",
@@ -74,10 +63,7 @@ __all__ = [
     "dead_leaves",
     "few_shot",
     "find_broken",
-    "find_images",
     "fingerprint",
-    "image_suffixes",
-    "list_files",
     "list_images",
     "load_dataset",
     "open_image",
@@ -86,6 +72,5 @@ __all__ = [
     "read_classnames",
     "readable",
     "register_dataset",
-    "say_left_out",
     "split_part",
 ]

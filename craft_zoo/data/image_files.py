@@ -89,11 +89,6 @@ def image_suffixes() -> frozenset[str]:
     )
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All images in ``folder`` and its subfolders, sorted; see :func:`list_files`."""
-    return list_files(folder).images
-
-
 def list_files(folder: Path, *, below: bool = True) -> FolderFiles:
     """List the files of ``folder`` and its subfolders.
 

@@ -21,7 +21,7 @@ def test_the_functions_have_their_least_value_0_away_from_the_start() -> None:
 
 def test_a_table_is_made_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     some = ["--optimizer", "l-bfgs", "--optimizer", "random:start=true"]
-    assert large.main(["--quick", *some, "--out", str(tmp_path / "table.md")]) == 0
+    large.main(["--quick", *some, "--out", str(tmp_path / "table.md")])
     head, _, *lines = (tmp_path / "table.md").read_text().splitlines()
     assert head == "20 variables, 400 evaluations, median of 1 seeds"
     assert lines[0].startswith(

@@ -15,7 +15,7 @@ def test_a_table_is_made_by_the_command(tmp_path: Path) -> None:
     arguments = [part for each in some for part in ("--optimizer", each)]
     size = ["--dimension", "2", "--budget", "60", "--seeds", "1", "--noise", "0.01"]
     out = tmp_path / "table.md"
-    assert noisy.main([*arguments, *size, "--out", str(out)]) == 0
+    noisy.main([*arguments, *size, "--out", str(out)])
     head, _, _, _, *lines = out.read_text().splitlines()
     assert head == "2 variables, 120 evaluations, noise of 0.01, median of 1 seeds"
     cells = [line.strip("| ").split(" | ") for line in lines[:3]]

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from craft_zoo.data.broken import without_images
-from craft_zoo.data.image_files import find_images, list_files
+from craft_zoo.data.image_files import list_files
 from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.task import Dataset
@@ -67,7 +67,7 @@ def class_folders(folder: Path) -> Classes:
         CraftZooError: there are fewer than 2 class folders.
     """
     found = {
-        path.name: [os.fspath(image) for image in find_images(path)]  # str needs less memory
+        path.name: [os.fspath(image) for image in list_files(path).images]  # str needs less memory
         for path in list_files(folder, below=False).folders
     }
     if len(found) < 2:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from craft_zoo.data import find_images, image_suffixes, list_files, open_image, say_left_out
+from craft_zoo.data import open_image
+from craft_zoo.data.image_files import image_suffixes, list_files, say_left_out
 from craft_zoo.errors import CraftZooError
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
@@ -26,7 +27,7 @@ def test_what_pillow_can_write_under_a_suffix_is_found_and_opened(
         Image.fromarray(PIXELS).save(path, Image.registered_extensions()[suffix])
     except (KeyError, OSError, ValueError):
         pytest.skip("Pillow does not write colours in this format")
-    assert find_images(tmp_path) == [path]
+    assert list_files(tmp_path).images == [path]
     assert open_image(path).mode == "RGB"
 
 
@@ -41,7 +42,7 @@ def test_the_formats_of_cameras_browsers_and_torchvision_are_among_them() -> Non
 def test_heic_is_opened_where_the_package_is(tmp_path: Path) -> None:
     pytest.importorskip("pillow_heif")
     Image.fromarray(PIXELS).save(tmp_path / "a.heic")
-    (found,) = find_images(tmp_path)
+    (found,) = list_files(tmp_path).images
     assert open_image(found).size == (16, 16)
 
 
@@ -93,7 +94,7 @@ def test_what_is_left_out_is_named_or_counted(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(CraftZooError, match=r"folder .*no\\xff cannot be read \(No such file"):
-        find_images(tmp_path / "no\udcff")
+        list_files(tmp_path / "no\udcff")
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8)))
