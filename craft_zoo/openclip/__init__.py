@@ -6,34 +6,8 @@
 - :func:`cache_folder`: folder of the image feature cache
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING, Any
-
-from craft_zoo.openclip.cache import cache_folder
-from craft_zoo.openclip.weights import PRECISIONS, former_settings, model_name, with_activation
-
-if TYPE_CHECKING:
-    from craft_zoo.openclip.build import pretrained_models
-    from craft_zoo.openclip.model import OpenCLIP
-
-__all__ = [
-    "PRECISIONS",
-    "OpenCLIP",
-    "cache_folder",
-    "former_settings",
-    "model_name",
-    "pretrained_models",
-    "with_activation",
-]
-
-
-if not TYPE_CHECKING:  # otherwise type checkers would accept any name
-
-    def __getattr__(name: str) -> Any:
-        """Import models on first use, as they need the extra ``torch`` and names do not."""
-        if name not in ("OpenCLIP", "pretrained_models"):
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from craft_zoo.openclip import build, model
-
-        return getattr(model if name == "OpenCLIP" else build, name)
+# The stub lists the names. Models are imported on first use, as they need the extra ``torch`` and
+# names do not.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
