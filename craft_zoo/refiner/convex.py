@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -258,10 +259,16 @@ def solve_path(
     labels: np.ndarray,
     penalties: list[float],
     start: np.ndarray | None = None,
-) -> _Path:
+) -> Iterator[np.ndarray]:
     """Minimisers W (K, C) of ``mean CE(logits + x W, y) + penalty / 2 |W|²``, one per penalty.
 
     Each solution is the start of the next, so pass the penalties in descending order.
+
+    The solver is scipy's L-BFGS, preconditioned such that the curvature is about 1 in all
+    directions: features are rotated to orthogonal columns (SVD) and scaled by Böhning's bound on
+    the curvature of softmax regression (Böhning 1992, "Multinomial logistic regression algorithm").
+    It ends when an iteration saves less than 10^-6 of the objective, for large tasks 10^-4, which
+    takes half of the iterations.
 
     Args:
         x: (N, K) features.
@@ -270,74 +277,68 @@ def solve_path(
         penalties: numbers above 0.
         start: (K, C) initial W; None: 0.
     """
-    return _Path(x, logits, labels, penalties, start)
+    left, sizes, right = svd(tensor(x))
+    keep = sizes > 1e-5 * sizes[0]
+    rotated, sizes, right = left[:, keep] * sizes[keep], sizes[keep], right[keep]
+    offsets, cross_entropy = tensor(logits), CrossEntropy(tensor(labels))
+    least_decrease = float(np.clip(_LEAST_DECREASE * logits.size, *_DECREASE_LIMITS))
+    if start is None:
+        start = np.zeros((x.shape[1], logits.shape[1]), dtype=np.float32)
+    solution = right @ tensor(start)
+    for penalty in penalties:
+        scale = ((sizes**2 / (2 * len(x)) + penalty) ** -0.5)[:, None]
+        scaled = _minimiser(
+            rotated * scale.T,
+            offsets,
+            cross_entropy,
+            penalty * scale**2,
+            np.asarray(solution / scale, dtype=np.float64),
+            least_decrease,
+        )
+        solution = tensor(scaled) * scale
+        yield np.asarray(right.T @ solution)
 
 
-class _Path:
-    """Iterator over the solutions of :func:`solve_path`.
+def _minimiser(
+    x: Tensor,
+    logits: Tensor,
+    cross_entropy: CrossEntropy,
+    penalty: Tensor,
+    start: np.ndarray,
+    least_decrease: float,
+) -> np.ndarray:
+    """W (K, C) of the least ``mean CE(logits + x W, y) + sum(penalty W²) / 2``, by L-BFGS.
 
-    The solver is scipy's L-BFGS, preconditioned such that the curvature is about 1 in all
-    directions: features are rotated to orthogonal columns (SVD) and scaled by Böhning's bound on
-    the curvature of softmax regression (Böhning 1992, "Multinomial logistic regression algorithm").
-    It ends when an iteration saves less than 10^-6 of the objective, for large tasks 10^-4, which
-    takes half of the iterations.
+    Args:
+        x: (N, K) features, for which the curvature is about 1.
+        logits: (N, C).
+        cross_entropy: of the labels y.
+        penalty: (K, 1).
+        start: (K, C) initial W.
+        least_decrease: share of the objective below which an iteration is the last.
     """
 
-    def __init__(
-        self,
-        x: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        penalties: list[float],
-        start: np.ndarray | None,
-    ) -> None:
-        left, sizes, right = svd(tensor(x))
-        keep = sizes > 1e-5 * sizes[0]
-        self._x, self._sizes, self._right = left[:, keep] * sizes[keep], sizes[keep], right[keep]
-        self._logits = tensor(logits)
-        self._loss = CrossEntropy(tensor(labels))
-        self._penalties = iter(penalties)
-        self._least_decrease = float(np.clip(_LEAST_DECREASE * logits.size, *_DECREASE_LIMITS))
-        if start is None:
-            start = np.zeros((x.shape[1], logits.shape[1]), dtype=np.float32)
-        self._solution = self._right @ tensor(start)
+    def objective(flat: np.ndarray, unit: float = 1.0) -> tuple[float, np.ndarray]:
+        w = tensor((unit * flat).astype(np.float32).reshape(start.shape))
+        value, slope = cross_entropy(logits + x @ w)
+        penalized = penalty * w
+        gradient = x.T @ slope + penalized
+        value += float((penalized * w).sum()) / 2
+        return value, unit * np.asarray(gradient, dtype=np.float64).ravel()
 
-    def __iter__(self) -> _Path:
-        return self
-
-    def __next__(self) -> np.ndarray:
-        penalty = next(self._penalties)
-        scale = ((self._sizes**2 / (2 * len(self._x)) + penalty) ** -0.5)[:, None]
-        x, weight = self._x * scale.T, penalty * scale**2
-        shape = self._solution.shape
-
-        def objective(flat: np.ndarray, unit: float = 1.0) -> tuple[float, np.ndarray]:
-            w = tensor((unit * flat).astype(np.float32).reshape(shape))
-            value, slope = self._loss(self._logits + x @ w)
-            penalized = weight * w
-            gradient = x.T @ slope + penalized
-            value += float((penalized * w).sum()) / 2
-            return value, unit * np.asarray(gradient, dtype=np.float64).ravel()
-
-        begin = np.asarray(self._solution / scale, dtype=np.float64).ravel()
-        # L-BFGS-B's first step has length 1. In units of the gradient's length it is the gradient,
-        # which is the best first step, as the curvature is about 1.
-        unit = float(np.linalg.norm(objective(begin)[1])) or 1.0
-        found = optimize.minimize(
-            objective,
-            begin / unit,
-            args=(unit,),
-            jac=True,
-            method="L-BFGS-B",
-            options={
-                "maxiter": _ITERATIONS,
-                "gtol": unit * _TOLERANCE,
-                "ftol": self._least_decrease,
-            },
-        )
-        solution = (unit * found.x).astype(np.float32).reshape(shape)
-        self._solution = tensor(solution) * scale
-        return np.asarray(self._right.T @ self._solution)
+    begin = start.ravel()
+    # L-BFGS-B's first step has length 1. In units of the gradient's length it is the gradient,
+    # which is the best first step, as the curvature is about 1.
+    unit = float(np.linalg.norm(objective(begin)[1])) or 1.0
+    found = optimize.minimize(
+        objective,
+        begin / unit,
+        args=(unit,),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": _ITERATIONS, "gtol": unit * _TOLERANCE, "ftol": least_decrease},
+    )
+    return (unit * found.x).astype(np.float32).reshape(start.shape)
 
 
 class CrossEntropy:
