@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -34,7 +33,8 @@ from craft_zoo.methods import (
     readers_of,
 )
 from craft_zoo.openclip import model_name
-from craft_zoo.records import place, sentence, short
+from craft_zoo.optimizers.plugins import did_you_mean
+from craft_zoo.records import first_fault, place, short
 
 DEFAULT_METHODS = ("zero-shot", "craft")
 _Several = Field(max_length=1000)
@@ -264,12 +264,11 @@ def _sentence(error: ValidationError) -> str:
     # A misspelt key is reported first, as it also makes a required key missing.
     extra = next((each for each in found if each["type"] == "extra_forbidden"), None)
     if extra is None:
-        return sentence(error)
+        return first_fault(error)
     *_, last = extra["loc"]
     holder: type[_StrictModel] = VariantEntry if extra["loc"][0] == "variants" else Plan
     if extra["loc"][0] == "datasets":
         holder = DatasetEntry
-    known = list(holder.model_fields)
-    close = difflib.get_close_matches(str(last)[:100], known, 1)
-    meant = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}"
+    known = holder.model_fields
+    meant = did_you_mean(str(last)[:100], known).rstrip() or f"use {', '.join(known)}"
     return f"{place(extra['loc'])} is no key of a plan: {meant}"

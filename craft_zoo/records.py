@@ -51,10 +51,10 @@ def check(kind: type[BaseModel] | TypeAdapter[Any], values: Any) -> Any:
             return kind.validate_json(text, strict=True)
         return kind.model_validate_json(text, strict=True)
     except ValidationError as error:
-        raise ValueError(sentence(error)) from None
+        raise ValueError(first_fault(error)) from None
 
 
-def sentence(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
     """Message about the first error, with the place of the value."""
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import threading
 from collections import Counter
+
+from craft_zoo.protocol import digest, digest_of
 
 
 class QuestionKeys:
@@ -22,7 +23,7 @@ class QuestionKeys:
 
     def __init__(self, session: str | None = None) -> None:
         self._session = secrets.token_hex(16) if session is None else session
-        self._asked: Counter[bytes] = Counter()
+        self._asked: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._next = threading.local()  # a question is named and asked by the same thread
 
@@ -43,18 +44,10 @@ class QuestionKeys:
             question: content of the question, or a hash of it.
             name: its name, see :meth:`take_name`.
         """
-        content = hashlib.sha256(question).digest()
+        content = digest(question)
         if name is not None:
-            return _hash("named", name, content.hex(), "0")
+            return digest_of("named", name, content, "0")
         with self._lock:
             before = self._asked[content]
             self._asked[content] += 1
-        return _hash("session", self._session, content.hex(), str(before))
-
-
-def _hash(*parts: str) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        encoded = part.encode()
-        digest.update(len(encoded).to_bytes(8, "big") + encoded)
-    return digest.hexdigest()
+        return digest_of("session", self._session, content, str(before))

@@ -1,4 +1,4 @@
-"""Names of the protocol's HTTP headers, and the digest of a body."""
+"""Names of the protocol's HTTP headers, and digests of bodies and texts."""
 
 from __future__ import annotations
 
@@ -17,3 +17,12 @@ IDEMPOTENCY_HEADER = "Idempotency-Key"
 def digest(body: bytes) -> str:
     """The SHA-256 of a body, hexadecimal."""
     return hashlib.sha256(body).hexdigest()
+
+
+def digest_of(*texts: str) -> str:
+    """The SHA-256 of several texts, hexadecimal; others have another, also if they join alike."""
+    whole = hashlib.sha256()
+    for text in texts:
+        encoded = text.encode()
+        whole.update(len(encoded).to_bytes(8, "big") + encoded)
+    return whole.hexdigest()

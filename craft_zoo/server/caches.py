@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 from craft_zoo.blackbox import BlackBox, ImageSet
-from craft_zoo.protocol import ErrorCode
+from craft_zoo.protocol import ErrorCode, digest_of
 from craft_zoo.server.errors import Refusal
 from craft_zoo.server.uploads import UploadedImage
 
@@ -186,8 +185,4 @@ class AccountImages:
 
 def content_id(kind: str, account: str, *content: str) -> str:
     """Id of an account's content: equal within the account, different between accounts."""
-    digest = hashlib.sha256()
-    for part in (kind, account, *content):
-        encoded = part.encode()
-        digest.update(len(encoded).to_bytes(8, "big") + encoded)
-    return digest.hexdigest()[:32]
+    return digest_of(kind, account, *content)[:32]

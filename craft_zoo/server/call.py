@@ -95,8 +95,8 @@ class Call:
         service, before = self.service, self.reservation.bytes
         body_digest = await service.read(digest, body, size=len(body))
         question = service.digest_of(*about, body_digest)
-        recorded = await service.answer_once(
-            self.account, key, question, prepare, self.check_connected
+        recorded = await service.finish(
+            service.answer_once(self.account, key, question, prepare, self.check_connected)
         )
         answer = recorded.body or b""
         if self.reservation.bytes == before:  # a stored answer: its bytes were not reserved yet

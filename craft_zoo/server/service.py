@@ -10,7 +10,7 @@ import secrets
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -320,6 +320,13 @@ class Service:
         """Digest of all that determines an answer: the model, the settings and the question."""
         return hashlib.sha256(json.dumps([self._served, *about]).encode()).digest()
 
+    async def finish(self, answering: Coroutine[Any, Any, Recorded]) -> Recorded:
+        """Await an answer, which is stored even if the client disconnects: it will retry."""
+        task = asyncio.ensure_future(answering)
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+        return await asyncio.shield(task)
+
     async def answer_once(
         self,
         account: Account,
@@ -340,22 +347,6 @@ class Service:
         Raises:
             Refusal: the request was not answered; nothing was billed.
         """
-        # The shield lets the answer be stored even if the client disconnects: it will retry.
-        answering = asyncio.ensure_future(
-            self._answer_once(account, key, digest, prepare, check_connected)
-        )
-        self._answering.add(answering)
-        answering.add_done_callback(self._answering.discard)
-        return await asyncio.shield(answering)
-
-    async def _answer_once(
-        self,
-        account: Account,
-        key: str | None,
-        digest: bytes,
-        prepare: Callable[[], Awaitable[Prepared]],
-        check_connected: Callable[[], Awaitable[None]],
-    ) -> Recorded:
         name, own_key = account.name, key or f"unnamed {secrets.token_hex(16)}"
         async with self._key_locks.setdefault((name, own_key), asyncio.Lock()):
             known, used = await self.in_database(self.state.find, name, own_key, digest)
