@@ -168,7 +168,7 @@ def as_int(value: Any) -> int | None:
 
     The result is None for other types, among them floats and booleans.
     """
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):  # an index to numpy before version 2
         return None
     try:
         return operator.index(value)

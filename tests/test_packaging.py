@@ -38,3 +38,12 @@ def test_the_extras_of_users_are_listed() -> None:
     rows = re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE)
     listed = {extra for row in rows for extra in re.findall(r"`([a-z]+)`", row)}
     assert listed == PROJECT["optional-dependencies"].keys() - {"dev", "docs", "mini-train"}
+
+
+def test_every_dependency_says_the_oldest_version_that_is_tested() -> None:
+    """.ci/run installs the oldest ones."""
+    extras = PROJECT["optional-dependencies"]
+    named = [*PROJECT["dependencies"]]
+    for extra in extras.keys() - {"dev", "docs", "mini-train"}:
+        named += [each for each in extras[extra] if not each.startswith("craft-zoo[")]
+    assert [each for each in named if not re.match(r"[\w-]+>=\d", each)] == []

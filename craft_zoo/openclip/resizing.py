@@ -25,7 +25,8 @@ def memory_saving(preprocess: Preprocess) -> Preprocess:
     """Wrap a preprocessing so that thin images need no more memory than others.
 
     Images with a ratio of sides up to 16 are passed to ``preprocess``. For others, pixel values
-    differ by at most one level of 256, because filters round differently.
+    differ by at most one level of 256, because filters round differently (with Pillow before
+    version 12 by one in the mean, as it resizes the directions in another order).
 
     Args:
         preprocess: PIL image → tensor (3, H, W). Preprocessings other than open_clip's are

@@ -45,7 +45,10 @@ class TransformersModel(nn.Module):
     @property
     def token_embedding(self) -> nn.Module:
         """The token embedding of the text tower."""
-        return self.model.text_model.get_input_embeddings()
+        # get_input_embeddings() is missing for some text towers in versions of transformers.
+        n_tokens = self.model.config.text_config.vocab_size
+        tables = (part for part in self.model.text_model.modules() if isinstance(part, nn.Embedding))
+        return next(table for table in tables if table.num_embeddings == n_tokens)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """(n, 3, H, W) → features (n, embed_dim)."""

@@ -378,7 +378,10 @@ def test_a_changed_bit_is_no_other_adapter(
 def test_the_documented_format_is_what_is_written(vlm: OpenCLIP, tmp_path: Path) -> None:
     folder = Path(__file__).parents[2] / "docs" / "reference"
     stored = json.loads((folder / "adapter-header.schema.json").read_text())
-    assert stored == header_schema()  # write it again if the header has changed
+    written = header_schema()
+    for schema in (stored, written):  # missing with older versions of pydantic
+        schema["$defs"]["TuningRecord"].pop("description", None)
+    assert stored == written  # write it again if the header has changed
     validator = jsonschema_rs.validator_for(stored)
     page = (folder / "adapter-file.md").read_text()
     path = tmp_path / "a"

