@@ -47,8 +47,11 @@ class TransformersModel(nn.Module):
         """The token embedding of the text tower."""
         # get_input_embeddings() is missing for some text towers in versions of transformers.
         n_tokens = self.model.config.text_config.vocab_size
-        tables = (part for part in self.model.text_model.modules() if isinstance(part, nn.Embedding))
-        return next(table for table in tables if table.num_embeddings == n_tokens)
+        return next(
+            part
+            for part in self.model.text_model.modules()
+            if isinstance(part, nn.Embedding) and part.num_embeddings == n_tokens
+        )
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """(n, 3, H, W) → features (n, embed_dim)."""
