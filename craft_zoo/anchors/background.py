@@ -227,8 +227,11 @@ def ask_background(
         n_words: number of words; an image costs as much as its prediction with so many classes.
         progress: called as the model processes the images.
 
+    Images that a service refuses to answer about are left out: their logits are 0.
+
     Raises:
-        CraftZooError: there are too few images or too many words, or an image cannot be read.
+        CraftZooError: there are too few images, also after refused ones were left out, or too many
+            words, or an image cannot be read.
     """
     words, images = background_words(n_words), as_images(images)
     check_images(images)
@@ -243,8 +246,14 @@ def ask_background(
     box = vlm.independent(words)
     asked = Anchors(words, several(box.initial_prompt))
     logits = asked.logits(box, vlm.images(images, progress, keep=False)).astype(np.float64)
-    covariance = np.cov(centred(logits), rowvar=False)
-    return Background(vlm.name, len(images), words, covariance, vlm.identity())
+    answered = logits[np.any(logits, axis=1)]
+    if len(answered) < 2:
+        raise CraftZooError(
+            f"{vlm.name} refused to answer about {len(images) - len(answered)} of "
+            f"{counted(len(images), 'image')}, and a background needs two: give other images"
+        )
+    covariance = np.cov(centred(answered), rowvar=False)
+    return Background(vlm.name, len(answered), words, covariance, vlm.identity())
 
 
 def check_images(images: Sequence[ImageSource]) -> None:

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import craft_zoo as cz
-from craft_zoo.anchors import Anchors
+from craft_zoo.anchors import Anchors, ask_background
 from craft_zoo.blackbox import Meter
 from craft_zoo.client.decisions import Decisions
 from craft_zoo.client.question_vlm import QuestionVLM
 from craft_zoo.craft import ConvexObjective, CraftConfig, RefinerFitter
 from craft_zoo.data import Task
-from craft_zoo.errors import CraftZooWarning
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.solution import Solution
 
 pytest.importorskip("openai")
@@ -70,6 +70,27 @@ def test_the_adapter_is_the_one_without_the_refused_images(
         assert found.anchors.texts == expected.anchors.texts
         anchors = np.ones((9, len(found.anchors)), np.float32)
     np.testing.assert_array_equal(found.refine(logits, anchors), expected.refine(logits, anchors))
+
+
+def test_a_background_is_the_one_without_the_refused_images(
+    paid_server: Any, small_task: Task
+) -> None:
+    refuse(paid_server, small_task, IMAGES)
+    backgrounds = [
+        ask_background(QuestionVLM(Decisions("m", f"{paid_server.url}/v1", key="k")), images, 4)
+        for images in (small_task.train.images, without(small_task, IMAGES).train.images)
+    ]
+    found, expected = backgrounds
+    assert found.images == expected.images == 17
+    np.testing.assert_array_equal(found.covariance, expected.covariance)
+
+
+def test_no_background_is_made_of_refused_images(paid_server: Any, small_task: Task) -> None:
+    refuse(paid_server, small_task, (1, 6))
+    model = QuestionVLM(Decisions("m", f"{paid_server.url}/v1", key="k"))
+    images = small_task.train.take(np.array([1, 6, 7])).images
+    with pytest.raises(CraftZooError, match=r"refused .* 2 of 3 images, .* needs two: give other"):
+        ask_background(model, images, 3)
 
 
 def test_a_class_of_which_all_images_are_refused_is_named(
