@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import VLM, load_vlm
 from craft_zoo.blackbox.base import check_given
+from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import ImageSource, LabelledImages, Task
 from craft_zoo.data.classnames import says_nothing
@@ -156,9 +157,22 @@ class CraftClassifier(ClassifierMixin, _OnImages):
         return found / found.sum(axis=1, keepdims=True)
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
-        """(N,) most probable labels."""
-        places = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[places]
+        """(N,) most probable labels.
+
+        Warns of images that a service refused to answer about: all their classes are equally
+        probable, and the label is the first.
+        """
+        probabilities = self.predict_proba(X)
+        undecided = (probabilities == probabilities[:, :1]).all(axis=1)
+        if undecided.any() and len(self.classes_) > 1:
+            warnings.warn(
+                f"of {undecided.sum():,} of {counted(len(undecided), 'image')}, the first at place "
+                f"{undecided.argmax()}, all classes are equally probable, as where a service "
+                f"refuses to answer, and the label is the first class: find them by predict_proba",
+                CraftZooWarning,
+                stacklevel=2,
+            )
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def _names(self, classes: np.ndarray) -> tuple[str, ...]:
         names, labels = self.classnames, classes.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -70,6 +71,22 @@ def test_the_adapter_is_the_one_without_the_refused_images(
         assert found.anchors.texts == expected.anchors.texts
         anchors = np.ones((9, len(found.anchors)), np.float32)
     np.testing.assert_array_equal(found.refine(logits, anchors), expected.refine(logits, anchors))
+
+
+def test_the_estimator_warns_of_new_images_that_are_refused(
+    paid_server: Any, small_task: Task
+) -> None:
+    refuse(paid_server, small_task, (1,))
+    model = QuestionVLM(Decisions("m", f"{paid_server.url}/v1", key="k"))
+    images = list(small_task.train.images)
+    classifier = cz.CraftClassifier(model, method="refine")
+    classifier.fit(images[2:6], ["cat", "cat", "dog", "dog"])
+    said = r"of 1 of 2 images, the first at place 1, all classes .* find them by predict_proba"
+    with pytest.warns(CraftZooWarning, match=said):
+        assert classifier.predict([images[0], images[1]])[1] == "cat"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(classifier.predict([images[0]])) == 1
 
 
 def test_a_background_is_the_one_without_the_refused_images(
