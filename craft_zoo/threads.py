@@ -55,10 +55,11 @@ def in_order(
 def _first(waiting: Collection[Future[Result]]) -> None:
     """Wait until the first future is done; raise the exception of another that fails earlier."""
     first, *_ = waiting
-    while not first.done():
+    # Listed before failures are looked for: what ends after that ends the wait.
+    while first in (unfinished := [future for future in waiting if not future.done()]):
         for future in filter(_failed, waiting):
             future.result()
-        wait([future for future in waiting if not future.done()], return_when=FIRST_COMPLETED)
+        wait(unfinished, return_when=FIRST_COMPLETED)
 
 
 def _failed(future: Future[Result]) -> bool:

@@ -65,6 +65,26 @@ def test_after_a_failure_nothing_more_is_begun_and_what_is_done_still_comes() ->
     assert len(begun.futures) == 3
 
 
+class DoneOnceAsked(Future[int]):
+    """Ends right after it was asked whether it has ended."""
+
+    def done(self) -> bool:
+        if done := super().done():
+            return done
+        self.set_result(0)
+        return False
+
+
+def test_a_result_that_comes_while_it_is_looked_for_waits_for_no_other() -> None:
+    other: Future[int] = Future()
+    timer = threading.Timer(5, other.set_result, (1,))
+    timer.start()
+    results = in_order(lambda future: future, [DoneOnceAsked(), other], 2, fail_fast=True)
+    assert next(results) == 0
+    assert not other.done()
+    timer.cancel()
+
+
 def interrupt(seconds: float) -> None:
     """Interrupt the main thread as Ctrl-C does, after ``seconds``."""
     main = threading.main_thread().ident
