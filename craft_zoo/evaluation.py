@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,11 @@ class Abstaining:
     coverage: float
     threshold: float
     accuracy: float
+
+    @property
+    def threshold_text(self) -> str:
+        """The threshold in four decimals, rounded down so that it keeps all of these images."""
+        return f"{math.floor(1e4 * self.threshold) / 1e4:.4f}"
 
 
 @dataclass(frozen=True, repr=False)

@@ -159,7 +159,7 @@ def _show(found: Evaluation, name: str, coverage: float, console: Console) -> No
         f"{name}: {found} of {len(found):,} test images, {len(found.classnames)} classes",
         f"Calibration error (ECE): {_calibration(found)}",
         f"Abstaining: {100 * kept.accuracy:.1f} % of the surest {100 * kept.coverage:.0f} %, those "
-        f"with a probability of {kept.threshold:.3f} or more{flag}",
+        f"with a probability of {kept.threshold_text} or more{flag}",
     ]
     if others:
         lines.append(

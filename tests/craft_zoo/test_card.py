@@ -83,7 +83,7 @@ def test_the_figures_are_those_of_the_evaluation(tiny_vlm: OpenCLIP, tmp_path: P
     before = replace(found, temperature=1.0).calibration_error
     assert f"{100 * found.calibration_error:.1f} points, {100 * before:.1f} without" in page.text
     kept = found.abstain(0.8)
-    assert f"{100 * kept.coverage:.1f}{kept.threshold:.3f}{100 * kept.accuracy:.1f}" in page.text
+    assert f"{100 * kept.coverage:.1f}{kept.threshold_text}{100 * kept.accuracy:.1f}" in page.text
     assert "cz.Adapter.load('a.adapter')" in page.text
     assert page.text.count("a (0.00) · photo (0.00) · of (0.00) · a (0.00)") == 1
     assert page.tags.count("rect") == len(set((found.probabilities.max(axis=1) * 15).astype(int)))

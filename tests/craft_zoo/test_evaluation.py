@@ -63,6 +63,15 @@ def test_abstaining_keeps_the_surest() -> None:
             found.abstain(share)
 
 
+@given(st.lists(st.floats(0.001, 0.99999), min_size=1, max_size=30), st.floats(0.01, 1))
+def test_the_threshold_that_is_shown_keeps_the_surest(sure: list[float], share: float) -> None:
+    found = evaluation([[each, 1 - each] for each in sure], [0] * len(sure))
+    kept = found.abstain(share)
+    above = found.probabilities.max(axis=1) >= float(kept.threshold_text)
+    assert above.mean() >= kept.coverage
+    assert kept.threshold - float(kept.threshold_text) < 1.1e-4
+
+
 @given(
     st.lists(st.tuples(st.floats(0.01, 0.99), st.integers(0, 1)), min_size=1, max_size=30),
     st.integers(1, 20),
