@@ -20,6 +20,7 @@ from craft_zoo.counts import checked_whole, counted
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.files import HashedPath, write_atomically
+from craft_zoo.metrics import predicted
 from craft_zoo.records import check, parse, seal_holds, sealed
 from craft_zoo.refiner.convex import centred
 from craft_zoo.seeding import generator
@@ -246,7 +247,7 @@ def ask_background(
     box = vlm.independent(words)
     asked = Anchors(words, several(box.initial_prompt))
     logits = asked.logits(box, vlm.images(images, progress, keep=False)).astype(np.float64)
-    answered = logits[np.any(logits, axis=1)]
+    answered = logits[predicted(logits) >= 0]
     if len(answered) < 2:
         raise CraftZooError(
             f"{vlm.name} refused to answer about {len(images) - len(answered)} of "

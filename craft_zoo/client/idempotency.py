@@ -6,7 +6,7 @@ import secrets
 import threading
 from collections import Counter
 
-from craft_zoo.protocol import digest, digest_of
+from craft_zoo.protocol import digest, digest_of_texts
 
 
 class QuestionKeys:
@@ -46,8 +46,8 @@ class QuestionKeys:
         """
         content = digest(question)
         if name is not None:
-            return digest_of("named", name, content, "0")
+            return digest_of_texts("named", name, content, "0")
         with self._lock:
             before = self._asked[content]
             self._asked[content] += 1
-        return digest_of("session", self._session, content, str(before))
+        return digest_of_texts("session", self._session, content, str(before))

@@ -7,8 +7,8 @@ Bodies are JSON, ``.npy`` or safetensors. Nothing is unpickled.
 - :class:`ErrorCode`: reasons for which a request is refused
 - :func:`encode_array`, :func:`decode_array`: float32 arrays as ``.npy``
 - :func:`encode_files`, :func:`decode_files`: numbered files as safetensors
-- :func:`digest`: SHA-256 of a body, by which the receiver detects damage; :func:`digest_of`: of
-  several texts
+- :func:`digest`: SHA-256 of a body, by which the receiver detects damage;
+  :func:`digest_of_texts`: of several texts
 """
 
 from craft_zoo.protocol.arrays import decode_array, encode_array
@@ -19,7 +19,7 @@ from craft_zoo.protocol.headers import (
     DIGEST_HEADER,
     IDEMPOTENCY_HEADER,
     digest,
-    digest_of,
+    digest_of_texts,
 )
 from craft_zoo.protocol.paths import API
 
@@ -32,7 +32,7 @@ __all__ = [
     "decode_array",
     "decode_files",
     "digest",
-    "digest_of",
+    "digest_of_texts",
     "encode_array",
     "encode_files",
 ]

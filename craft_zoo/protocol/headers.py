@@ -19,7 +19,7 @@ def digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def digest_of(*texts: str) -> str:
+def digest_of_texts(*texts: str) -> str:
     """The SHA-256 of several texts, hexadecimal; others have another, also if they join alike."""
     whole = hashlib.sha256()
     for text in texts:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 from craft_zoo.blackbox import BlackBox, ImageSet
-from craft_zoo.protocol import ErrorCode, digest_of
+from craft_zoo.protocol import ErrorCode, digest_of_texts
 from craft_zoo.server.errors import Refusal
 from craft_zoo.server.uploads import UploadedImage
 
@@ -185,4 +185,4 @@ class AccountImages:
 
 def content_id(kind: str, account: str, *content: str) -> str:
     """Id of an account's content: equal within the account, different between accounts."""
-    return digest_of(kind, account, *content)[:32]
+    return digest_of_texts(kind, account, *content)[:32]

@@ -337,6 +337,8 @@ class Service:
     ) -> Recorded:
         """Answer and bill a request, or return the stored answer of the same idempotency key.
 
+        Await it by :meth:`finish`, so that no client stops it by disconnecting.
+
         Args:
             key: its idempotency key; None: the answer is not stored, and a client that has
                 disconnected is not billed, as nobody can get the answer.

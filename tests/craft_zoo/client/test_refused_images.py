@@ -27,8 +27,12 @@ pytest.importorskip("openai")
 IMAGES = (1, 6, 13)  # that are refused, of two of each of ten classes
 
 
+def model_of(service: Any) -> QuestionVLM:
+    return QuestionVLM(Decisions("m", f"{service.url}/v1", key="k"))
+
+
 def tuned(service: Any, task: Task, method: str, **settings: Any) -> Solution:
-    model = QuestionVLM(Decisions("m", f"{service.url}/v1", key="k"))
+    model = model_of(service)
     config = CraftConfig(**settings)
     return cz.tune(model, task, method=method, budget=12, config=config).adapter.solution
 
@@ -39,7 +43,7 @@ def without(task: Task, images: Sequence[int]) -> Task:
 
 def refuse(service: Any, task: Task, images: Sequence[int]) -> None:
     """Let the service refuse all that is asked about some of the training images."""
-    model = QuestionVLM(Decisions("m", f"{service.url}/v1", key="k"))
+    model = model_of(service)
     box = model.classifier(["cat", "dog"])
     box.score("a {}", model.images(task.train.take(np.array(images)).images))
     service.refused = [body["input"][0]["content"][0]["image_url"] for body in service.bodies]
@@ -77,7 +81,7 @@ def test_the_estimator_warns_of_new_images_that_are_refused(
     paid_server: Any, small_task: Task
 ) -> None:
     refuse(paid_server, small_task, (1,))
-    model = QuestionVLM(Decisions("m", f"{paid_server.url}/v1", key="k"))
+    model = model_of(paid_server)
     images = list(small_task.train.images)
     classifier = cz.CraftClassifier(model, method="refine")
     classifier.fit(images[2:6], ["cat", "cat", "dog", "dog"])
@@ -94,7 +98,7 @@ def test_a_background_is_the_one_without_the_refused_images(
 ) -> None:
     refuse(paid_server, small_task, IMAGES)
     backgrounds = [
-        ask_background(QuestionVLM(Decisions("m", f"{paid_server.url}/v1", key="k")), images, 4)
+        ask_background(model_of(paid_server), images, 4)
         for images in (small_task.train.images, without(small_task, IMAGES).train.images)
     ]
     found, expected = backgrounds
@@ -104,7 +108,7 @@ def test_a_background_is_the_one_without_the_refused_images(
 
 def test_no_background_is_made_of_refused_images(paid_server: Any, small_task: Task) -> None:
     refuse(paid_server, small_task, (1, 6))
-    model = QuestionVLM(Decisions("m", f"{paid_server.url}/v1", key="k"))
+    model = model_of(paid_server)
     images = small_task.train.take(np.array([1, 6, 7])).images
     with pytest.raises(CraftZooError, match=r"refused .* 2 of 3 images, .* needs two: give other"):
         ask_background(model, images, 3)
