@@ -15,7 +15,8 @@ All tables and plots derive from the points that runs measured. A finished run i
 - :func:`performance_profile`, :func:`runtimes`, :func:`reached`: shares of runs above a score or
   past a target
 - :func:`write_results`, :func:`write_config`, :func:`read_results`: result files
-- :func:`write_archive`: a bench's runs as one file; :func:`lay_beside`: results of several benches
+- :func:`write_archive`: a bench's runs as one file; :func:`lay_beside`: results of several benches;
+  :func:`with_price`: their costs by another price
 """
 
 from craft_zoo.benchmarks.archive import write_archive
@@ -29,7 +30,13 @@ from craft_zoo.benchmarks.processes import run_in_processes
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
 from craft_zoo.benchmarks.queue import Listener, Listeners
 from craft_zoo.benchmarks.ray_cluster import run_on_ray
-from craft_zoo.benchmarks.results import lay_beside, read_results, write_config, write_results
+from craft_zoo.benchmarks.results import (
+    lay_beside,
+    read_results,
+    with_price,
+    write_config,
+    write_results,
+)
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.significance import aggregate, compare, compare_all, rank, score_table
 from craft_zoo.benchmarks.statistics import (
@@ -80,6 +87,7 @@ __all__ = [
     "suite_names",
     "summarize",
     "tidy",
+    "with_price",
     "write_archive",
     "write_config",
     "write_results",

@@ -23,6 +23,7 @@ from craft_zoo.benchmarks.statistics import (
     track_of,
 )
 from craft_zoo.benchmarks.store import Point
+from craft_zoo.blackbox.usage import short_amount
 from craft_zoo.counts import counted
 from craft_zoo.methods import is_white_box
 from craft_zoo.printable import printable
@@ -71,7 +72,29 @@ def conclusions(
         if not mine.empty:
             of = _OF[track] if len(set(tracks.values())) > 1 else ""
             found.append("".join(_sentences(of, mine, curves, labels, folder)))
+    found += _by_price(points)
     return [printable(sentence) for sentence in found]
+
+
+def _by_price(points: pd.DataFrame) -> Iterator[str]:
+    """A sentence with the methods than which no cheaper one is as accurate, by their prices.
+
+    Methods are compared at the end of the budget, in the mean of the runs that all of them have.
+    """
+    ends = last_points(points).set_index([*TASK, "seed", "label"])
+    whole = ends["accuracy"].unstack("label").dropna()
+    costs = ends["cost"].unstack("label").loc[whole.index].mean(skipna=False).dropna()
+    means = pd.DataFrame({"cost": costs, "accuracy": whole.mean()[costs.index]})
+    order = means.sort_values(["cost", "accuracy"], ascending=[True, False], kind="stable")
+    best = order["accuracy"].cummax().shift(fill_value=-1.0)
+    front = order[order["accuracy"] > best + _SAME]
+    if len(front) > 1 and (front["cost"] > 0).any():
+        each = [
+            f"{label} with {100 * row.accuracy:.1f} % for {short_amount(row.cost)}"
+            for label, row in zip(front.index, front.itertuples(), strict=True)
+        ]
+        means_of = f" (means of {len(whole)} runs)" if len(whole) > 1 else ""
+        yield f"By the price of search and refiner, the best are {', '.join(each)}{means_of}."
 
 
 def _sentences(

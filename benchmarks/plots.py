@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 
@@ -37,6 +37,7 @@ LEVEL_COLOUR = "#555555"  # of horizontal reference lines, see is_level
 MARKERS = "osD^vPX"
 END = "end of a line"  # label of the texts of label_ends
 QUERIES = "queries (contexts scored on the training images)"
+PRICE = "price of search and refiner"
 NO_DATE: dict[str, dict[str, Any]] = {
     "png": {},
     "svg": {"Date": None},
@@ -171,19 +172,25 @@ def save(
     return files
 
 
-def draw_panel(axis: Axes, panel: pd.DataFrame, right: float, styles: Styles) -> None:
+def draw_panel(
+    axis: Axes,
+    panel: pd.DataFrame,
+    right: float,
+    styles: Styles,
+    against: Literal["queries", "cost"] = "queries",
+) -> None:
     """Draw one panel; all artists of a line have the ``gid`` given by :func:`line_id`.
 
     The panel has some of the rows of :func:`craft_zoo.benchmarks.average_curves`; ``right`` is the
-    right end of the axis, in queries.
+    right end of the axis, in units of ``against``.
     """
     labels: list[tuple[float, str, str]] = []
     ids: dict[str, str] = {}
     alpha = min(0.15, 0.5 / max(1, len(styles)))  # fainter the more bands overlap
     for label, curve in panel.groupby("label", sort=False):
-        if curve["queries"].iloc[-1] < right:  # ended before its budget: extend the final value
-            curve = pd.concat([curve, curve.tail(1).assign(queries=right)])
-        queries = curve["queries"].to_numpy(dtype=float)
+        if curve[against].iloc[-1] < right:  # ended before: extend the final value
+            curve = pd.concat([curve, curve.tail(1).assign(**{against: right})])
+        at = curve[against].to_numpy(dtype=float)
         accuracy, low, high = 100 * curve[["accuracy", "low", "high"]].to_numpy().T
         singles = 100 * np.array(curve["singles"].tolist())  # (points, seeds)
         gid = line_id(str(label))
@@ -194,16 +201,14 @@ def draw_panel(axis: Axes, panel: pd.DataFrame, right: float, styles: Styles) ->
         else:
             # Step curves, as the earlier point's solution is deployed until the next point.
             style = {**styles[str(label)], "drawstyle": "steps-post", "gid": gid}
-            colour, every = style["color"], max(1, len(queries) // 8)
-            axis.plot(queries, accuracy, **style, linewidth=1.8, markersize=4, markevery=every)
+            colour, every = style["color"], max(1, len(at) // 8)
+            axis.plot(at, accuracy, **style, linewidth=1.8, markersize=4, markevery=every)
             shared = {"color": colour, "gid": gid}
             if np.isfinite(low).all():
-                axis.fill_between(
-                    queries, low, high, step="post", alpha=alpha, linewidth=0, **shared
-                )
+                axis.fill_between(at, low, high, step="post", alpha=alpha, linewidth=0, **shared)
             elif singles.shape[1] > 1:
                 thin: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.4, "zorder": 1.5}
-                axis.plot(queries, singles, drawstyle="steps-post", **thin, **shared)
+                axis.plot(at, singles, drawstyle="steps-post", **thin, **shared)
         text = f"{label}  {accuracy[-1]:.1f}"
         labels.append((float(accuracy[-1]), text, colour))
         ids[text] = gid

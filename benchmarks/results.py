@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -17,6 +18,7 @@ from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.statistics import average_curves, summarize, tidy
 from craft_zoo.benchmarks.store import Point, Record, RunStore, collect, environment, parse_record
+from craft_zoo.blackbox import Price
 from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import read_bounded, write_atomically
@@ -247,6 +249,18 @@ def lay_beside(results: Results, others: Mapping[str, Results]) -> Results:
     return replace(
         results, curves=curves, names=names, transfers=transfers, broken=broken, sources=sources
     )
+
+
+def with_price(results: Results, price: Price) -> Results:
+    """Results whose costs are of another price; those of evaluation become unknown."""
+    curves = {
+        run: [
+            replace(point, cost=price.cost(point.usage), evaluation_cost=math.nan)
+            for point in points
+        ]
+        for run, points in results.curves.items()
+    }
+    return replace(results, curves=curves)
 
 
 def _accuracies(points: Sequence[Point]) -> list[tuple[int, float]]:

@@ -6,6 +6,7 @@ import functools
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Price, Progress, ReplayVLM
+from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Price, Progress, ReplayVLM, Usage
+from craft_zoo.blackbox.usage import UNITS
 from craft_zoo.counts import counted
 from craft_zoo.craft import Step
 from craft_zoo.data import LabelledImages, OpenedDatasets, Task
@@ -291,15 +293,18 @@ class _Curve:
         journal: Journal,
         price: Price | None,
     ) -> None:
-        self._problem, self._labels, self._price = problem, labels, price or Price()
+        self._problem, self._labels, self._price = problem, labels, price
         self._predictor = Predictor(problem.vlm, problem.box, images, problem.meter)
         self._clock = _Clock(journal)
-        self._before = problem.vlm.billed.llm
+        self._before, self._evaluation = problem.vlm.billed, Usage()
 
     def point(self, step: Step) -> Point:
         """The point of the curve that a step is."""
+        before = self._billed()
+        tuning = before - self._evaluation
         test_accuracy = accuracy(self._predictor.logits(step.solution), self._labels)
-        meter, llm = self._problem.meter, self._problem.vlm.billed.llm - self._before
+        self._evaluation += self._billed() - before
+        meter = self._problem.meter
         return Point(
             queries=meter.queries,
             accuracy=test_accuracy,
@@ -310,11 +315,20 @@ class _Curve:
             evaluation_predictions=meter.predictions["evaluation"],
             seconds=self._clock.seconds(),
             image_predictions=step.solution.predictions,
-            llm_requests=llm.llm_requests,
-            llm_input_tokens=llm.llm_input_tokens,
-            llm_output_tokens=llm.llm_output_tokens,
-            llm_cost=self._price.cost(llm),
+            billed_predictions=tuning.predictions,
+            **{unit: getattr(tuning, unit) for unit in UNITS},
+            llm_cost=self._cost(tuning.llm, unknown=0.0),
+            cost=self._cost(tuning),
+            evaluation_cost=self._cost(self._evaluation),
         )
+
+    def _billed(self) -> Usage:
+        """All that the run was billed so far."""
+        billed = self._problem.vlm.billed - self._before
+        return replace(billed, predictions=self._problem.meter.billed)
+
+    def _cost(self, usage: Usage, unknown: float = np.nan) -> float:
+        return unknown if self._price is None else self._price.cost(usage)
 
 
 class _Clock:

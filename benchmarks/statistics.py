@@ -9,7 +9,7 @@ import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec, label_runs
 from craft_zoo.benchmarks.names import DatasetName, name_datasets
-from craft_zoo.benchmarks.store import LLM_COLUMNS, Point
+from craft_zoo.benchmarks.store import COST_COLUMNS, USAGE_COLUMNS, Point
 from craft_zoo.methods import is_white_box, values_of
 
 CONFIDENCE = 0.95
@@ -125,25 +125,39 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns dataset, data_name, shots, label, track (``one prediction`` or ``anchors``, by
         predictions per deployed image; ``vectors`` or ``local features``, if it needs them),
-        white_box, queries, accuracy, low, high (see :func:`mean_interval`), singles (tuple of each
-        seed's accuracy).
+        white_box, queries, cost (mean price of search and refiner so far; NaN if a seed's is
+        unknown), accuracy, low, high (see :func:`mean_interval`), singles (tuple of each seed's
+        accuracy).
     """
     rows = []
     for key, group in points.groupby(_CURVE_KEY, sort=False):
-        by_seed = group.pivot_table(
-            index="queries", columns="seed", values="accuracy", aggfunc="last"
-        )
-        by_seed = by_seed.ffill().dropna()
+        by_seed = _by_seed(group, "accuracy").dropna()
+        costs = _by_seed(group, "cost").loc[by_seed.index].mean(axis=1, skipna=False)
         white_box = is_white_box(group["method"].iloc[0])
         about = (*key, group["data_name"].iloc[0], track_of(group), white_box)
         values = by_seed.to_numpy()
-        for queries, *spread, singles in zip(
-            by_seed.index, *mean_interval(values), values, strict=True
+        for queries, cost, *spread, singles in zip(
+            by_seed.index, costs, *mean_interval(values), values, strict=True
         ):
-            rows.append((*about, queries, *spread, tuple(singles)))
+            rows.append((*about, queries, cost, *spread, tuple(singles)))
     columns = [*_CURVE_KEY, "data_name", "track", "white_box"]
-    columns += ["queries", "accuracy", "low", "high", "singles"]
+    columns += ["queries", "cost", "accuracy", "low", "high", "singles"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def priced(curves: pd.DataFrame) -> pd.Series:
+    """Mask of the rows of labels whose cost is known at each of their rows.
+
+    Args:
+        curves: as from :func:`average_curves`, or from :func:`summarize`.
+    """
+    return curves["cost"].notna().groupby([curves[key] for key in _CURVE_KEY]).transform("all")
+
+
+def _by_seed(curve: pd.DataFrame, value: str) -> pd.DataFrame:
+    """A value of a curve's points, one column per seed, at every number of queries of any seed."""
+    last = curve.groupby(["queries", "seed"])[value].last()
+    return last.unstack("seed").ffill()
 
 
 def area_under_curve(curve: pd.DataFrame) -> float:
@@ -178,9 +192,9 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns dataset, data_name, shots, label, method, optimizer, seeds (their number);
-        queries, image_predictions, search_predictions, refiner_predictions, seconds (means over
-        seeds at the last point), llm_requests, llm_input_tokens, llm_output_tokens, llm_cost (also
-        means); accuracy, low, high, singles and area, area_low, area_high,
+        queries, image_predictions, search_predictions, refiner_predictions, seconds, and what was
+        billed, see :class:`~craft_zoo.benchmarks.store.Point` (means over seeds at the last point;
+        NaN if a seed's is unknown); accuracy, low, high, singles and area, area_low, area_high,
         area_singles (:func:`area_under_curve`): means and limits as from :func:`mean_interval`,
         and tuples of one value per seed.
     """
@@ -199,8 +213,8 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
         row |= {"area": area, "area_low": area_low, "area_high": area_high}
         row["area_singles"] = tuple(areas)
         costs = ["image_predictions", "search_predictions", "refiner_predictions", "seconds"]
-        costs += LLM_COLUMNS
-        rows.append(row | {name: ends[name].mean() for name in costs})
+        costs += [*USAGE_COLUMNS, *COST_COLUMNS]
+        rows.append(row | {name: ends[name].mean(skipna=False) for name in costs})
     return pd.DataFrame(rows)
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.blackbox import VLM, Busy, Journal, Usage, check_described
+from craft_zoo.blackbox.usage import UNITS
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import read_bounded, write_atomically
 from craft_zoo.records import check, parse, seal_holds, sealed
@@ -58,8 +59,14 @@ class Point:
             by purpose.
         seconds: since the run began, evaluation included.
         image_predictions: predictions per image that the deployed solution needs.
+        billed_predictions: those of search and refiner so far as services count them, one for each
+            prompt and image; 0 in records of earlier versions.
+        requests, images, input_tokens, output_tokens: what a service billed for search and refiner
+            so far, if it reports that.
         llm_requests, llm_input_tokens, llm_output_tokens, llm_cost: usage of a language model so
             far, and its price; 0 if the price is unknown.
+        cost, evaluation_cost: price of search and refiner, a language model included, and of
+            evaluation so far; NaN: unknown.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -73,10 +80,17 @@ class Point:
     evaluation_predictions: _Count
     seconds: _Measured
     image_predictions: _Measured = 1.0
+    billed_predictions: _Count = 0
+    requests: _Count = 0
+    images: _Count = 0
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
     llm_requests: _Count = 0
     llm_input_tokens: _Count = 0
     llm_output_tokens: _Count = 0
     llm_cost: _Measured = 0.0
+    cost: _Known = math.nan
+    evaluation_cost: _Known = math.nan
 
     def __eq__(self, other: object) -> bool:
         """Whether all numbers are equal; unknown ones (NaN) are equal to each other."""
@@ -86,12 +100,15 @@ class Point:
         return all(mine == theirs or (mine != mine and theirs != theirs) for mine, theirs in pairs)
 
     @property
-    def llm(self) -> Usage:
-        """Usage of a language model so far."""
-        return Usage(**{name: getattr(self, name) for name in LLM_COLUMNS[:-1]})
+    def usage(self) -> Usage:
+        """Usage billed for search and refiner so far, a language model included."""
+        counted = self.search_predictions + self.refiner_predictions
+        units = {name: getattr(self, name) for name in UNITS}
+        return Usage(self.billed_predictions or counted, **units)
 
 
-LLM_COLUMNS = ("llm_requests", "llm_input_tokens", "llm_output_tokens", "llm_cost")
+USAGE_COLUMNS = ("billed_predictions", *UNITS, "llm_cost")
+COST_COLUMNS = ("cost", "evaluation_cost")
 
 
 class _Environment(BaseModel):
@@ -272,11 +289,12 @@ class RunStore:
 
 
 def _values(point: Point) -> dict[str, Any]:
-    """The fields of a point, those of a language model only where one was asked."""
+    """The fields of a point, of usage and costs only those that are known and not 0."""
     return {
         name: None if math.isnan(value) else value
         for name, value in asdict(point).items()
-        if value or name not in LLM_COLUMNS
+        if not (name in USAGE_COLUMNS and not value)
+        and not (name in COST_COLUMNS and math.isnan(value))
     }
 
 

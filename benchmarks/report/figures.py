@@ -20,9 +20,11 @@ from matplotlib.ticker import NullLocator
 from craft_zoo.benchmarks.plots import (
     LEVEL_COLOUR,
     NO_DATE,
+    PRICE,
     QUERIES,
     Styles,
     draw_panel,
+    is_level,
     label_ends,
     line_id,
     panels,
@@ -36,6 +38,7 @@ from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
 from craft_zoo.benchmarks.published import accuracies_for
 from craft_zoo.benchmarks.report.paper import write_for_paper
 from craft_zoo.benchmarks.significance import Ranks
+from craft_zoo.benchmarks.statistics import priced
 from craft_zoo.counts import counted
 
 _SIZE = (7.4, 4.4)
@@ -80,6 +83,32 @@ def curves(
         scale_queries(axis)
         axis.set_xlabel(QUERIES)
         caption = f"{title}. Lines: means over seeds; {spread_words(panel)}"
+        yield _save(figure, out, f"{prefix}-{files[title]}", caption)
+
+
+def price_curves(
+    average: pd.DataFrame,
+    styles: Styles,
+    out: Drawings,
+    files: Mapping[str, str],
+    prefix: str = "price",
+) -> Iterator[ReportFigure]:
+    """Accuracy against the price of search and refiner, one figure per task and track.
+
+    Lines whose price is not known are left out, and figures in which nothing has one.
+    """
+    for title, panel, _ in panels(average):
+        levels = is_level(panel)
+        shown = panel[levels | priced(panel)]
+        costs = shown[~is_level(shown)]["cost"]
+        if not (costs > 0).any():
+            continue
+        figure, axis = _figure()
+        draw_panel(axis, shown, float(costs.max()), styles, "cost")
+        axis.set_xscale("symlog", linthresh=float(costs[costs > 0].min()), linscale=0.4)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_xlabel(PRICE)
+        caption = f"{title}. The same lines against their mean price so far"
         yield _save(figure, out, f"{prefix}-{files[title]}", caption)
 
 

@@ -58,6 +58,8 @@ class Task(NamedTuple):
     title: str
     figures: list[figures.ReportFigure]
     table: pd.DataFrame
+    prices: pd.DataFrame | None
+    price_figures: list[figures.ReportFigure]
 
 
 def write_report(results: Results, folder: Path, title: str, *, paper: bool = False) -> Path:
@@ -106,13 +108,15 @@ def _content(results: Results, folder: Path, title: str, paper: bool) -> dict[st
     drawings, sheets = figures.Drawings(folder / "figures", paper), folder / "tables"
     models = set(points["model"])
     draw = partial(figures.curves, styles=styles, out=drawings, models=models)
-    tasks = list(_tasks(points, average, sheets, "accuracy", draw))
+    pay = partial(figures.price_curves, styles=styles, out=drawings)
+    tasks = list(_tasks(points, average, sheets, "accuracy", draw, pay))
     changed: list[Task] = []
     if variants:
         found = tidy(variants, labels, datasets)
         own = average_curves(found)
         styles |= line_styles(compared_lines(own))
-        changed = list(_tasks(found, own, sheets, "variants", partial(draw, prefix="variants")))
+        draw, pay = partial(draw, prefix="variants"), partial(pay, prefix="variants-price")
+        changed = list(_tasks(found, own, sheets, "variants", draw, pay))
     sheet: dict[str, pd.DataFrame | None] = dict.fromkeys(("shots", "overview", "differences"))
     shots_figure, base, overall = None, None, []
     if points.groupby("dataset")["shots"].nunique().max() > 1:
@@ -224,8 +228,9 @@ def _tasks(
     sheets: Path,
     prefix: str,
     draw: Callable[..., Iterator[figures.ReportFigure]],
+    pay: Callable[..., Iterator[figures.ReportFigure]],
 ) -> Iterator[Task]:
-    """Write each task's table and figures.
+    """Write each task's tables and figures.
 
     Args:
         points: of all tasks.
@@ -233,6 +238,7 @@ def _tasks(
         sheets: folder of the tables.
         prefix: beginning of the tables' file names.
         draw: draws average curves, see :func:`figures.curves`.
+        pay: draws them against their price, see :func:`figures.price_curves`.
     """
     curves = average.groupby(TASK)
     tasks = points.groupby(TASK, sort=False)
@@ -243,9 +249,13 @@ def _tasks(
     files = file_names(titles.values())
     drawn = file_names(title for title, _, _ in panels(average))
     for task, mine in tasks:
-        table = tables.accuracies(mine, curves.get_group(task))
-        tables.write(table, sheets, f"{prefix}-{files[titles[task]]}")
-        yield Task(titles[task], list(draw(curves.get_group(task), files=drawn)), table)
+        own, file = curves.get_group(task), files[titles[task]]
+        table, prices = tables.accuracies(mine, own), tables.by_price(own)
+        tables.write(table, sheets, f"{prefix}-{file}")
+        if prices is not None:
+            tables.write(prices, sheets, f"{prefix}-by-price-{file}")
+        drawings = list(draw(own, files=drawn)), list(pay(own, files=drawn))
+        yield Task(titles[task], drawings[0], table, prices, drawings[1])
 
 
 def _facts(results: Results, main: dict[RunSpec, list[Point]]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -14,7 +15,8 @@ from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.names import DatasetName, markdown_cell
 from craft_zoo.benchmarks.published import accuracies_for
 from craft_zoo.benchmarks.significance import DIGITS, Ranks, aggregate, compare_all
-from craft_zoo.benchmarks.statistics import last_points, spread, summarize
+from craft_zoo.benchmarks.statistics import last_points, priced, spread, summarize
+from craft_zoo.blackbox.usage import short_amount
 from craft_zoo.files import write_atomically
 from craft_zoo.methods import is_white_box
 from craft_zoo.printable import printable
@@ -29,6 +31,7 @@ _ESCAPED = str.maketrans(
     | {"[": "{[}", "*": "{*}"}  # at the start of a row they belong to the \\ of the row before
 )
 _END = ("\\bottomrule", "\\end{tabular}", "")  # last lines of a table in LaTeX
+_AMOUNTS = 6  # of money, in a table
 MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 
 
@@ -61,6 +64,39 @@ def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         row["seeds"] = int(end["seeds"])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def by_price(curves: pd.DataFrame) -> pd.DataFrame | None:
+    """Mean accuracy in % for several amounts of money, and at the end, with its price.
+
+    Args:
+        curves: average curves of one task; labels whose price is not known are left out.
+
+    Returns:
+        One row per label, by descending accuracy at the end; None if no label cost anything.
+    """
+    known = curves[priced(curves) & ~curves["white_box"]]
+    if not (known["cost"] > 0).any():
+        return None
+    marks = _amounts(float(known["cost"].where(known["cost"] > 0).min()), known["cost"].max())
+    rows = []
+    for label, curve in known.groupby("label", sort=False):
+        row: dict[str, Any] = {"method": label}
+        for mark in marks:
+            paid = curve[curve["cost"] <= mark]["accuracy"]
+            row[f"{mark:g}"] = 100 * paid.iloc[-1] if len(paid) else np.nan
+        row |= {"at the end": 100 * curve["accuracy"].iloc[-1], "price": curve["cost"].iloc[-1]}
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values("at the end", ascending=False, kind="stable")
+
+
+def _amounts(least: float, most: float) -> list[float]:
+    """Up to six amounts 1, 2 or 5 times a power of ten, from the smallest price to the largest."""
+    exponents = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+    round_ones = [float(f"{digit}e{exponent}") for exponent in exponents for digit in (1, 2, 5)]
+    within = [mark for mark in round_ones if least <= mark < most]
+    step = -(-len(within) // _AMOUNTS) if within else 1
+    return within[::-step][::-1]
 
 
 def by_shots(points: pd.DataFrame) -> pd.DataFrame:
@@ -168,7 +204,10 @@ def costs(points: pd.DataFrame) -> pd.DataFrame:
     titles = {"data_name": "data set", "shots": "shots", "label": "method", "queries": "queries"}
     titles |= {f"{what}_predictions": f"{what} predictions" for what in ("search", "refiner")}
     titles |= {"image_predictions": "per deployed image", "seconds": "seconds"}
-    return summarize(points)[list(titles)].rename(columns=titles)
+    ends = summarize(points)
+    if ends["cost"].notna().any():
+        titles["cost"] = "price"
+    return ends[list(titles)].rename(columns=titles)
 
 
 def pareto(points: pd.DataFrame) -> pd.DataFrame:
@@ -251,6 +290,8 @@ def text(value: object, column: str = "") -> str:
             return ""
         if column in ("p", "p, corrected"):
             return "< 0.001" if value < 0.001 else f"{value:.3f}"
+        if column == "price":
+            return short_amount(value)
         if column in ("queries", "reaches", "seconds") or "predictions" in column:
             return f"{value:,.0f}"
         return f"{value:,.2f}" if "rank" in column else f"{value:,.1f}"

@@ -165,6 +165,13 @@ def amount(cost: float) -> str:
     return "less than 0.01" if 0 < cost < 0.005 else f"{cost:,.2f}"
 
 
+def short_amount(cost: float) -> str:
+    """An amount of money in three significant digits, or two decimals; "" for NaN, unknown."""
+    if math.isnan(cost):
+        return ""
+    return f"{cost:.3g}" if 0 < cost < 1 else f"{cost:,.2f}"
+
+
 def exact_amount(cost: float) -> str:
     """An amount of money with all its decimals, which a message compares with a limit."""
     return f"{cost:,.9f}".rstrip("0").removesuffix(".")

@@ -61,15 +61,7 @@ def add_model_arguments(
         metavar="N",
         help="maximum number of predictions that this command may request over a network",
     )
-    money.add_argument(
-        "--price",
-        type=_price,
-        metavar="P",
-        help="price of 1,000 predictions, in your currency; or by unit, as in "
-        "input_tokens=0.1,requests=0.01: of a million tokens, of a request, of an image; that of a "
-        "language model by llm_input_tokens, llm_output_tokens, llm_requests "
-        "(default: as published, for services whose prices are known)",
-    )
+    add_price_argument(money, "as published, for services whose prices are known")
     money.add_argument(
         "--max-cost", type=float, metavar="M", help="maximum cost of the predictions, by --price"
     )
@@ -165,6 +157,19 @@ def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
             f"your key would be sent: add --model {adapter.model} to allow it"
         )
     return read_model(options, adapter.model).open()
+
+
+def add_price_argument(group: argparse._ActionsContainer, default: str) -> None:
+    """Add --price; ``default`` says which price is taken without it."""
+    group.add_argument(
+        "--price",
+        type=_price,
+        metavar="P",
+        help="price of 1,000 predictions, in your currency; or by unit, as in "
+        "input_tokens=0.1,requests=0.01: of a million tokens, of a request, of an image; that of a "
+        "language model by llm_input_tokens, llm_output_tokens, llm_requests "
+        f"(default: {default})",
+    )
 
 
 def _price(text: str) -> Price:

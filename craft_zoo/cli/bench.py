@@ -6,7 +6,9 @@ finished runs are not repeated.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +19,7 @@ from rich.text import Text
 from craft_zoo.benchmarks import (
     DEFAULT_METHODS,
     Plan,
+    Point,
     conclusions,
     read_plan,
     read_suite,
@@ -26,7 +29,7 @@ from craft_zoo.benchmarks import (
 )
 from craft_zoo.benchmarks.plan_file import plan_and_parts
 from craft_zoo.blackbox import Usage
-from craft_zoo.blackbox.usage import amount
+from craft_zoo.blackbox.usage import amount, short_amount
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -154,12 +157,8 @@ def run(options: argparse.Namespace) -> int:
         console.print()
     say(console, _LEGEND)
     say_refused(bars.refusals, console)
-    ends = [points[-1] for points in curves.values()]
-    if (llm := sum((end.llm for end in ends), Usage())) != Usage():
-        cost = sum(end.llm_cost for end in ends)
-        price = f", a price of {amount(cost)}" if cost else ""
-        unpriced = unpriced_llm({run.method for run in curves}, options.price)
-        say(console, f"Language models billed {llm.in_words()}{price}.", *unpriced)
+    say(console, *_bill([points[-1] for points in curves.values()]))
+    say(console, *unpriced_llm({run.method for run in curves}, options.price))
     say(console, *conclusions(curves, names, options.out))
     if bars.reused:
         say(console, f"{bars.reused} of {len(names)} runs were in {options.out} already.")
@@ -216,6 +215,26 @@ def _plan(options: argparse.Namespace) -> Plan:
     return Plan.of(values, source)
 
 
+def _bill(ends: Sequence[Point]) -> list[str]:
+    """A sentence on what the runs asked for and its price, if a price or units are known.
+
+    Args:
+        ends: the last point of each run.
+    """
+    used = sum((end.usage for end in ends), Usage())
+    costs = [(end.cost, end.evaluation_cost) for end in ends if not math.isnan(end.cost)]
+    if not costs and replace(used, predictions=0) == Usage():
+        return []
+    words = f"Search and refiner asked for {used.in_words()}"
+    if costs:
+        searched, measured = map(sum, zip(*costs, strict=True))
+        words += f", a price of {amount(searched)}, and measuring the accuracy for "
+        words += amount(measured)
+        if unknown := len(ends) - len(costs):
+            words += f" (without {counted(unknown, 'run')} whose price is not known)"
+    return [f"{words}."]
+
+
 def _tables(summary: pd.DataFrame) -> Iterator[Table]:
     """A table of each task for 80 columns, in descending order of the area under the curve."""
     widest = min(24, max(cell_len(printable(label)) for label in summary["label"]))
@@ -226,7 +245,8 @@ def _tables(summary: pd.DataFrame) -> Iterator[Table]:
         table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 1, 0, 0))
         table.add_column("method", min_width=widest, overflow="fold")
         around = "95 % interval" if group["low"].notna().any() else "each seed"
-        for column in ("accuracy", around, "area", "queries", "per\nimage", "seconds"):
+        last = "price" if group["cost"].notna().any() else "seconds"
+        for column in ("accuracy", around, "area", "queries", "per\nimage", last):
             table.add_column(column, justify="right", overflow="fold")
         for row in group.itertuples():
             table.add_row(
@@ -236,6 +256,6 @@ def _tables(summary: pd.DataFrame) -> Iterator[Table]:
                 f"{100 * row.area:.1f}",
                 f"{row.queries:,.0f}",
                 f"{row.image_predictions:.1f}",
-                f"{row.seconds:,.0f}",
+                short_amount(row.cost) if last == "price" else f"{row.seconds:,.0f}",
             )
         yield table

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from craft_zoo.blackbox.usage import amount
 from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 
@@ -116,6 +118,12 @@ class ReadingBar:
             self._bar = None
 
 
+def _paid(llm_requests: int, cost: float) -> str:
+    """End of a bar's description: requests to a language model, and what was paid so far."""
+    requests = f", {counted(llm_requests, 'LLM request')}" if llm_requests else ""
+    return requests if math.isnan(cost) or not cost else f"{requests}, {amount(cost)} paid"
+
+
 class SearchBar:
     """Callback of :func:`craft_zoo.tune`: a progress bar of the queries.
 
@@ -124,7 +132,7 @@ class SearchBar:
         name: name of the data set.
         most: maximum number of queries.
         journal: journal of the run; while it replays, no time left is shown.
-        vlm: the model, whose requests to a language model are shown.
+        vlm: the model, whose price so far and requests to a language model are shown.
     """
 
     def __init__(
@@ -144,8 +152,10 @@ class SearchBar:
             show_end(progress, bar, (self._most - step.queries) * pace)
         elif not self._journal.replaying:
             self._began = now, step.queries
-        if paid := self._vlm.billed.llm.llm_requests:
-            progress.update(bar, description=f"{self._name}, {counted(paid, 'LLM request')}")
+        billed, price = self._vlm.billed, self._vlm.cost_limit.price
+        asked = getattr(self._vlm, "predictions", 0)  # a ReplayVLM counts them
+        cost = math.nan if price is None else price.cost(replace(billed, predictions=asked))
+        progress.update(bar, description=self._name + _paid(billed.llm_requests, cost))
         if step.ended:
             text = f"The search ended after {step.queries:,} queries: {step.ended}"
             say(progress.console, text)
@@ -194,9 +204,8 @@ class BenchBars:
     def measured(self, run: RunSpec, point: Point) -> None:
         if run in self._bars:
             accuracy = point.accuracy, f"{run.measured_on} accuracy"
-            if point.llm_requests:
-                paid = counted(point.llm_requests, "LLM request")
-                self._progress.update(self._bars[run], description=f"{self._text(run)}, {paid}")
+            paid = _paid(point.llm_requests, point.cost + point.evaluation_cost)
+            self._progress.update(self._bars[run], description=self._text(run) + paid)
             show(self._progress, self._bars[run], point.queries, point.loss, *accuracy)
         self._progress.advance(self._grid, point.queries - self._made.get(run, 0))
         self._made[run] = point.queries

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from craft_zoo.benchmarks import lay_beside, read_results, write_archive
+from craft_zoo.benchmarks import lay_beside, read_results, with_price, write_archive
 from craft_zoo.benchmarks.report import write_report
+from craft_zoo.cli.arguments import add_price_argument
 from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="paper: write the figures also into figures/paper/, as PDF files in the widths of one "
         "column (3.25 inches) and of two, with letters of 8 points (default: page)",
     )
+    add_price_argument(parser, "that with which the runs were made")
     parser.add_argument("--title", help="title of the page (default: contains the folder's name)")
 
 
@@ -53,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     others = {str(source): read_results(source) for source in options.others}
     results = lay_beside(read_results(options.folder), others)
+    if options.price is not None:
+        results = with_price(results, options.price)
     title = options.title or f"craft-zoo: {options.folder.resolve().name}"
     out, paper = options.out or options.folder / "report", options.style == "paper"
     page = write_report(results, out, title, paper=paper)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import craft_zoo as cz
 from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks import Bench, RunStore, combine, cross, estimate_costs
-from craft_zoo.blackbox import Journal, ReplayVLM
+from craft_zoo.blackbox import CostLimit, Journal, Price, ReplayVLM
 from craft_zoo.client import Retrying
 from craft_zoo.client.decisions import Decisions
 from craft_zoo.client.question_boxes import described, split_template
@@ -350,3 +351,39 @@ def test_a_dry_run_knows_the_requests_of_a_bench(service: Any, tmp_path: Path, m
     vlm = connect(service)
     Bench(vlm, RunStore(tmp_path)).run(runs)
     assert (*expected,) == (vlm.billed.requests, vlm.billed.images) == (len(service.bodies),) * 2
+
+
+@pytest.mark.parametrize("method", ["refine", "anchors", "hard"])
+def test_a_bench_records_what_its_runs_were_billed(
+    service: Any, tmp_path: Path, method: str
+) -> None:
+    """All of it is of search and refiner or of evaluation, also when a run was interrupted."""
+    price = Price(requests=0.5, input_tokens=0.001, output_tokens=0.002)
+    variants = combine([method], ["hill-climb"], CraftConfig())
+    grid = {"shots": [1], "seeds": [1], "budgets": [12], "measured_on": "val"}
+    [run] = cross("m", [DatasetSpec("digits@base")], variants, **grid)
+
+    def bench(folder: str) -> tuple[Bench, QuestionVLM]:
+        vlm = connect(service, cost_limit=CostLimit(price=price), concurrency=1)
+        return Bench(vlm, RunStore(tmp_path / folder)), vlm
+
+    whole, vlm = bench("whole")
+    [points] = whole.run([run]).values()
+    asked, tokens = len(service.bodies), service.tokens
+    end = points[-1]
+    assert end.cost + end.evaluation_cost == pytest.approx(price.cost(vlm.billed))
+    assert end.cost == pytest.approx(price.cost(end.usage))
+    assert 0 < end.requests < asked
+    assert 0 < end.input_tokens < tokens
+    # Every request is about one image, of which five are for training.
+    assert end.requests == end.images
+    assert end.requests % 5 == 0
+    costs = [point.cost for point in points]
+    assert costs == sorted(costs)
+
+    service.faults = [*(None,) * 7, "401"]
+    with pytest.raises(CraftZooError):
+        bench("interrupted")[0].run([run])
+    [again] = bench("interrupted")[0].run([run]).values()
+    for before, now in zip(points, again, strict=True):
+        assert replace(now, seconds=before.seconds) == before

@@ -601,7 +601,7 @@ def test_bench_has_it_on_the_curve_and_its_bill_in_the_record(
     assert not server.headers
     assert main(bench(server, image_folder, tmp_path / "out", *MONEY)) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"Language models billed 3 LLM requests, .* a price of [\d.]+\.", said)
+    assert re.search(r"asked for .* 3 LLM requests, .* a price of [\d.]+, and measuring", said)
     [record] = (tmp_path / "out" / "runs").glob("*/run.json")
     points = json.loads(record.read_text())["points"]
     assert [point["queries"] for point in points] == [0, 8, 12, 16, 20]
