@@ -291,7 +291,7 @@ def text(value: object, column: str = "") -> str:
         if column in ("p", "p, corrected"):
             return "< 0.001" if value < 0.001 else f"{value:.3f}"
         if column == "price":
-            return short_amount(value)
+            return short_amount(float(value))
         if column in ("queries", "reaches", "seconds") or "predictions" in column:
             return f"{value:,.0f}"
         return f"{value:,.2f}" if "rank" in column else f"{value:,.1f}"
