@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -105,7 +106,8 @@ def price_curves(
             continue
         figure, axis = _figure()
         draw_panel(axis, shown, float(costs.max()), styles, "cost")
-        axis.set_xscale("symlog", linthresh=float(costs[costs > 0].min()), linscale=0.4)
+        first = 10.0 ** math.floor(math.log10(costs[costs > 0].min()))  # the first tick behind 0
+        axis.set_xscale("symlog", linthresh=first, linscale=0.4)
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel(PRICE)
         caption = f"{title}. The same lines against their mean price so far"
