@@ -33,8 +33,7 @@ def check_limits(
     Raises:
         CraftZooError: the predictions may exceed one of the limits.
     """
-    price = price_of(options.model or "", options.price)
-    exceeded = CostLimit(options.max_predictions, price, options.max_cost).exceeded_by(usage)
+    exceeded, price = limits_of(options).exceeded_by(usage), limits_of(options).price
     if exceeded == "predictions":
         raise CraftZooError(
             f"the command may ask for {usage.predictions:,} predictions, more than "
@@ -46,6 +45,12 @@ def check_limits(
             f"the command may cost {exact_amount(price.cost(usage))}, more than --max-cost "
             f"{exact_amount(options.max_cost)}: raise that or {mend}"
         )
+
+
+def limits_of(options: argparse.Namespace) -> CostLimit:
+    """The limits that ``--max-predictions`` and ``--max-cost`` set."""
+    price = price_of(options.model or "", options.price)
+    return CostLimit(options.max_predictions, price, options.max_cost)
 
 
 def unpriced_llm(methods: Iterable[str], price: Price | None) -> list[str]:

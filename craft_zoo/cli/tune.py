@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from rich.text import Text
 
 from craft_zoo import canaries
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import VLM, Journal, RememberingVLM, fill, is_address
+from craft_zoo.blackbox import VLM, Journal, RememberingVLM, Usage, fill, is_address
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -39,7 +40,7 @@ from craft_zoo.cli.arguments import (
     say_refused,
     say_skipped,
 )
-from craft_zoo.cli.money import check_limits, unpriced_llm
+from craft_zoo.cli.money import check_limits, limits_of, unpriced_llm
 from craft_zoo.cli.progress import ReadingBar, SearchBar, query_progress
 from craft_zoo.cli.resuming import continuing
 from craft_zoo.cli.tuning_cost import Cost, cost_of, highest_cost
@@ -60,6 +61,7 @@ from craft_zoo.methods import (
     readers_of,
     recorded,
 )
+from craft_zoo.optimizers import OptimizerError
 from craft_zoo.printable import printable
 from craft_zoo.refiner.prior import TRAIN, UNIFORM, read_prior
 from craft_zoo.rehearsal import check_start
@@ -168,7 +170,18 @@ def run(options: argparse.Namespace) -> int:
     say(console, f"At most {most.in_words(price)}{known}", *unpriced_llm([options.method], price))
     say(console, *_remarks(options, arguments, task, vlm, most))
     left = max(0, most.total.predictions - answered) / max(1, most.total.predictions)
-    check_limits(options, most.total.scaled(left), "lower --budget")
+
+    def cost_at(budget: int) -> Usage:
+        given = arguments | {"budget": budget}
+        check_tuning(vlm, task, **given)
+        found = read_estimate(options, spec, task, given, bills=vlm.bills)
+        return highest_cost(vlm, task, given, found, kept).total
+
+    if limits_of(options).exceeded_by(needed := most.total.scaled(left)):
+        # A journal belongs to its budget.
+        fits = 0 if answered else _largest_budget(options, cost_at, arguments["budget"])
+        mend = f"lower --budget to {fits:,}" if fits else "lower --shots"
+        check_limits(options, needed, mend)
     if options.dry_run:
         _check_start(vlm, task, arguments)
         return 0
@@ -207,6 +220,30 @@ def run(options: argparse.Namespace) -> int:
         f"Use it: {_command('predict', options, 'IMAGES…')}",
     )
     return 0
+
+
+def _largest_budget(
+    options: argparse.Namespace, cost_at: Callable[[int], Usage], budget: int
+) -> int:
+    """The largest budget below ``budget`` whose cost is within the limits, or 0.
+
+    Args:
+        options: parsed arguments.
+        cost_at: what the command may request at most with a budget; raises CraftZooError or
+            OptimizerError if it is too small for the method.
+        budget: in queries.
+    """
+    limits, too_small = limits_of(options), set[int]()
+
+    def exceeds(fewer: int) -> bool:
+        try:
+            return limits.exceeded_by(cost_at(fewer)) is not None
+        except (CraftZooError, OptimizerError):
+            too_small.add(fewer)
+            return False
+
+    fits = bisect_left(range(1, budget), True, key=exceeds)
+    return 0 if fits in too_small else fits
 
 
 def _arguments(options: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,41 @@ def test_nothing_is_asked_where_a_limit_could_be_exceeded(
     assert sentence in capsys.readouterr().err
     assert paid.asked == 0
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--max-predictions", 2000),
+        ("--price", 1, "--max-cost", 0.5, "--optimizer", "cma"),
+        ("--price", 1, "--max-cost", 1, "--estimate", "cross-validate"),
+    ],
+)
+@pytest.mark.usefixtures("paid")
+def test_the_largest_budget_within_a_limit_is_named(
+    tune: Callable[..., int], more: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune("--dry-run", *more) == 2
+    found = re.search(r"raise that or lower --budget to (\d+)$", capsys.readouterr().err, re.M)
+    assert found is not None
+    fits = int(found[1])
+    assert tune("--dry-run", "--budget", fits, *more) == 0
+    assert tune("--dry-run", "--budget", fits + 1, *more) == 2
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--method", "refine", "--max-predictions", 5),  # one query at any budget
+        ("--optimizer", "cma", "--max-predictions", 50),  # less than a generation
+    ],
+)
+@pytest.mark.usefixtures("paid")
+def test_where_no_budget_is_within_a_limit_fewer_images_are(
+    tune: Callable[..., int], more: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune("--dry-run", *more) == 2
+    assert capsys.readouterr().err.endswith("raise that or lower --shots\n")
 
 
 def test_an_optimizer_that_has_no_effect_is_said(
