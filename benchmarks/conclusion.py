@@ -79,12 +79,14 @@ def conclusions(
 def _by_price(points: pd.DataFrame) -> Iterator[str]:
     """A sentence with the methods than which no cheaper one is as accurate, by their prices.
 
-    Methods are compared at the end of the budget, in the mean of the runs that all of them have.
+    Methods whose price is known are compared at the end of the budget, as in the other sentences.
     """
     ends = last_points(points).set_index([*TASK, "seed", "label"])
-    whole = ends["accuracy"].unstack("label").dropna()
-    costs = ends["cost"].unstack("label").loc[whole.index].mean(skipna=False).dropna()
-    means = pd.DataFrame({"cost": costs, "accuracy": whole.mean()[costs.index]})
+    known = ends["cost"].notna().groupby("label").all()
+    scores = score_table(points)[known.index[known]]
+    scores = scores[_on_all_tasks(scores)].dropna()
+    costs = ends["cost"].unstack("label").loc[scores.index, scores.columns]
+    means = pd.DataFrame({"cost": costs.mean(), "accuracy": scores.mean()})
     order = means.sort_values(["cost", "accuracy"], ascending=[True, False], kind="stable")
     best = order["accuracy"].cummax().shift(fill_value=-1.0)
     front = order[order["accuracy"] > best + _SAME]
@@ -93,8 +95,14 @@ def _by_price(points: pd.DataFrame) -> Iterator[str]:
             f"{label} with {100 * row.accuracy:.1f} % for {short_amount(row.cost)}"
             for label, row in zip(front.index, front.itertuples(), strict=True)
         ]
-        means_of = f" (means of {len(whole)} runs)" if len(whole) > 1 else ""
+        means_of = f" (means of {len(scores)} runs)" if len(scores) > 1 else ""
         yield f"By the price of search and refiner, the best are {', '.join(each)}{means_of}."
+
+
+def _on_all_tasks(scores: pd.DataFrame) -> list[str]:
+    """Labels of the methods that were run on all tasks."""
+    runs = scores.groupby(level=TASK).count()
+    return [label for label in scores if (runs[label] > 0).all()]
 
 
 def _sentences(
@@ -106,8 +114,7 @@ def _sentences(
 ) -> Iterator[str]:
     scores = score_table(points)
     scores = scores[scores.columns[scores.notna().any()]]
-    tasks = scores.groupby(level=TASK).count()
-    scores = scores[[label for label in scores if (tasks[label] > 0).all()]]
+    scores = scores[_on_all_tasks(scores)]
     if scores.empty:
         yield f"{of}none was run on all tasks." if of else "No method was run on all tasks."
         return

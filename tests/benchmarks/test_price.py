@@ -118,6 +118,20 @@ def test_the_best_by_price_are_said() -> None:
     assert not any("price" in sentence for sentence in conclusions(free))
 
 
+def test_the_best_by_price_are_of_all_tasks() -> None:
+    """A method that was run on one of two tasks, and would be the best there, is left out."""
+    other = {
+        replace(run, dataset=DatasetSpec("folder:a/b")): points
+        for run, points in curves().items()
+        if run.method != "anchors"
+    }
+    [*_, said] = conclusions(curves() | other)
+    assert said == (
+        "By the price of search and refiner, the best are refine with 60.0 % for 0.01, "
+        "templates with 65.0 % for 0.90, craft (logit-gn) with 80.0 % for 1.20 (means of 4 runs)."
+    )
+
+
 def test_amounts_are_short() -> None:
     shown = [short_amount(cost) for cost in (0, 0.00012345, 0.5, 1, 1234.567, NAN)]
     assert shown == ["0.00", "0.000123", "0.5", "1.00", "1,234.57", ""]
