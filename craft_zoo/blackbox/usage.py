@@ -166,10 +166,11 @@ def amount(cost: float) -> str:
 
 
 def short_amount(cost: float) -> str:
-    """An amount of money in three significant digits, or two decimals; "" for NaN, unknown."""
+    """An amount of money to two decimals, below 1 to three digits; "" for NaN, unknown."""
     if math.isnan(cost):
         return ""
-    return f"{cost:.3g}" if 0 < cost < 1 else f"{cost:,.2f}"
+    decimals, digits = f"{cost:,.2f}", f"{cost:.3g}"
+    return decimals if cost >= 1 or float(decimals) == float(digits) else digits
 
 
 def exact_amount(cost: float) -> str:

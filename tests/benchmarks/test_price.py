@@ -134,7 +134,7 @@ def test_the_best_by_price_are_of_all_tasks() -> None:
 
 def test_amounts_are_short() -> None:
     shown = [short_amount(cost) for cost in (0, 0.00012345, 0.5, 1, 1234.567, NAN)]
-    assert shown == ["0.00", "0.000123", "0.5", "1.00", "1,234.57", ""]
+    assert shown == ["0.00", "0.000123", "0.50", "1.00", "1,234.57", ""]
 
 
 def test_a_record_keeps_what_is_known(tmp_path: Path) -> None:
