@@ -13,7 +13,7 @@ from pathlib import Path
 
 from craft_zoo.benchmarks.store import RECORD_BYTES, record_schema
 from craft_zoo.errors import CraftZooError
-from craft_zoo.files import write_atomically
+from craft_zoo.files import write_atomically, writing
 
 CONFIG, CONFIG_BYTES = "config.json", 2**25
 _SCHEMA = "schema.json"
@@ -38,17 +38,13 @@ def write_archive(folder: Path, path: Path) -> int:
     if not records:
         raise CraftZooError(f"{folder} holds no finished run: give the folder of a craft-zoo bench")
     content = io.BytesIO()
-    try:
+    with writing(path, "choose another file (--archive)"):
         with tarfile.open(fileobj=content, mode="w:xz", format=tarfile.PAX_FORMAT) as archive:
             _add(archive, _SCHEMA, json.dumps(record_schema(), indent=1).encode())
             for file in [folder / CONFIG, *records]:
                 if file.exists():
                     _add(archive, file.relative_to(folder).as_posix(), file.read_bytes())
         write_atomically(path, content.getvalue())
-    except OSError as error:
-        raise CraftZooError(
-            f"the archive {path} cannot be written ({error.strerror or error}): choose another file"
-        ) from None
     return len(records)
 
 

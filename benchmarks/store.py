@@ -20,7 +20,7 @@ from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.blackbox import VLM, Busy, Journal, Usage, check_described
 from craft_zoo.blackbox.usage import UNITS
 from craft_zoo.errors import CraftZooError
-from craft_zoo.files import read_bounded, write_atomically
+from craft_zoo.files import OTHER_FOLDER, read_bounded, write_atomically, writing
 from craft_zoo.records import check, parse, seal_holds, sealed
 from craft_zoo.threads import computing_threads
 
@@ -165,12 +165,8 @@ class RunStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
+        with writing(folder, OTHER_FOLDER):
             (folder / "runs").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CraftZooError(
-                f"cannot write to {folder} ({error}): choose another folder (--out)"
-            ) from None
 
     def load(self, run: RunSpec) -> list[Point] | None:
         """The curve of a finished run, or None."""
@@ -275,14 +271,9 @@ class RunStore:
         A store that was removed or renamed meanwhile is created again, as a run may have been paid.
         """
         folder = self._folder(run)
-        try:
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             yield folder
-        except OSError as error:
-            raise CraftZooError(
-                f"cannot write to {folder} ({error.strerror or error}): free disk space or make "
-                f"the folder writable, then rerun the same command"
-            ) from None
 
     def _folder(self, run: RunSpec) -> Path:
         return self.folder / "runs" / run.identity

@@ -17,7 +17,7 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.canaries import Canaries
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError, CraftZooWarning, check_kind
-from craft_zoo.files import write_atomically
+from craft_zoo.files import write_atomically, writing
 from craft_zoo.hub import local_file
 from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
 from craft_zoo.predictor import Answers, Predictor
@@ -214,10 +214,8 @@ class Adapter:
         self._write(path, adapter_file.to_bytes(about, tensors))
 
     def _write(self, path: str | Path, content: bytes) -> None:
-        try:
+        with writing(path):
             write_atomically(Path(path), content)
-        except OSError as error:
-            raise CraftZooError(f"{path} cannot be written: {error}") from None
 
     def to_onnx(self, path: str | Path) -> None:
         """Write the refiner and the temperature as an ONNX model, see :mod:`craft_zoo.onnx_model`.

@@ -139,6 +139,11 @@ class Evaluation:
         return predicted(self.logits)
 
     @property
+    def answered(self) -> np.ndarray:
+        """(N,) whether an image has a class, which a service refused to give to the others."""
+        return self.predicted >= 0
+
+    @property
     def accuracy(self) -> float:
         """Share of the images that are classified correctly."""
         return accuracy(self.logits, self.labels)
@@ -171,10 +176,10 @@ class Evaluation:
     def confusion(self) -> np.ndarray:
         """(K, K) numbers of images: of a class (row) that are classified as another (column).
 
-        Images that a service refused to answer about are left out, as they are given no class.
+        It has the images that are :attr:`answered`.
         """
         counts = np.zeros((len(self.classnames),) * 2, np.int64)
-        given = self.predicted >= 0
+        given = self.answered
         np.add.at(counts, (self.labels[given], self.predicted[given]), 1)
         return counts
 
@@ -193,8 +198,11 @@ class Evaluation:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error, see :func:`craft_zoo.metrics.calibration_error`."""
-        return calibration_error(self.probabilities, self.labels)
+        """Expected calibration error, see :func:`craft_zoo.metrics.calibration_error`.
+
+        It is that of the images that are :attr:`answered`.
+        """
+        return calibration_error(self.probabilities[self.answered], self.labels[self.answered])
 
     def fit_temperature(self) -> float:
         """Temperature with which the probabilities of these images have the least cross-entropy.

@@ -20,8 +20,13 @@ __all__ = [
     "expanded",
     "read_bounded",
     "replacing",
+    "unwritable",
     "write_atomically",
+    "writing",
 ]
+
+FREE_SPACE = "free disk space or make the folder writable, then rerun the same command"
+OTHER_FOLDER = "choose another folder (--out)"
 
 _PARTIAL = ".new"
 _HASH_DIGITS = 8
@@ -36,6 +41,28 @@ def expanded(path: str | Path) -> Path:
     may be the name of a file, and otherwise the caller reports the path as missing.
     """
     return Path(os.path.expanduser(path))
+
+
+@contextmanager
+def writing(path: str | Path, mend: str = FREE_SPACE) -> Iterator[None]:
+    """Say in a sentence that a file or folder cannot be written.
+
+    Args:
+        path: the file or folder.
+        mend: what to do about it.
+
+    Raises:
+        CraftZooError: the block has raised OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error, mend) from None
+
+
+def unwritable(path: str | Path, error: OSError, mend: str = FREE_SPACE) -> CraftZooError:
+    """The error of a file or folder that cannot be written; see :func:`writing`."""
+    return CraftZooError(f"{path} cannot be written ({error.strerror or error}): {mend}")
 
 
 @contextmanager

@@ -40,12 +40,13 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     al. 2017, "On Calibration of Modern Neural Networks".
 
     Args:
-        probabilities: (N, C), of at least one image.
+        probabilities: (N, C).
         labels: (N,) int64.
         bins: number of bins.
     """
     counts, confidence, correct = reliability(probabilities, labels, bins)
-    return float((counts * np.abs(np.nan_to_num(confidence - correct))).sum() / len(labels))
+    distances = np.abs(np.nan_to_num(confidence - correct))
+    return float((counts * distances).sum() / max(1, len(labels)))
 
 
 def reliability(
@@ -54,7 +55,7 @@ def reliability(
     """Reliability diagram: images in bins of equal width by their predicted class's probability.
 
     Args:
-        probabilities: (N, C), of at least one image.
+        probabilities: (N, C).
         labels: (N,) int64.
         bins: number of bins.
 

@@ -23,7 +23,7 @@ from craft_zoo.benchmarks.bbob.solvers import Solver, check_spec
 from craft_zoo.benchmarks.grid import slug
 from craft_zoo.benchmarks.store import environment
 from craft_zoo.errors import CraftZooError
-from craft_zoo.files import write_atomically
+from craft_zoo.files import OTHER_FOLDER, write_atomically, writing
 from craft_zoo.machine import process_context
 
 
@@ -101,12 +101,8 @@ def run(
     if jobs < 1:
         raise CraftZooError(f"at least 1 process is needed, not {jobs}: raise jobs (--jobs)")
     suite.check(solvers)
-    try:
+    with writing(folder, OTHER_FOLDER):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CraftZooError(
-            f"cannot write to {folder} ({error}): choose another folder (--out)"
-        ) from None
     tables = {solver: _load(solver, suite, folder) for solver in solvers}
     units = []
     for function in suite.functions:

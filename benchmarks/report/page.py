@@ -36,8 +36,7 @@ from craft_zoo.benchmarks.significance import TASK, Ranks, p_in_words, rank, sco
 from craft_zoo.benchmarks.statistics import SPREAD, average_curves, few_seeds_warning, tidy
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.counts import counted
-from craft_zoo.errors import CraftZooError
-from craft_zoo.files import write_atomically
+from craft_zoo.files import OTHER_FOLDER, write_atomically, writing
 from craft_zoo.methods import is_white_box
 from craft_zoo.pages.render import render
 from craft_zoo.printable import printable
@@ -80,17 +79,13 @@ def write_report(results: Results, folder: Path, title: str, *, paper: bool = Fa
     Raises:
         CraftZooError: the folder cannot be written.
     """
-    try:
+    with writing(folder, OTHER_FOLDER):
         for part in ("figures", "tables", *["figures/paper"] * paper):
             (folder / part).mkdir(parents=True, exist_ok=True)
         content = _content(results, folder, title, paper)
         for name in ("html", "md"):
             text = render("craft_zoo.benchmarks.report", f"page.{name}", content, _FILTERS)
             write_atomically(folder / f"report.{name}", text)
-    except OSError as error:
-        raise CraftZooError(
-            f"cannot write to {folder} ({error.strerror or error}): choose another folder (--out)"
-        ) from None
     return folder / "report.html"
 
 

@@ -19,7 +19,7 @@ from craft_zoo.blackbox.identity import check_described
 from craft_zoo.counts import checked_whole, counted
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError, CraftZooWarning
-from craft_zoo.files import HashedPath, write_atomically
+from craft_zoo.files import FREE_SPACE, HashedPath, write_atomically, writing
 from craft_zoo.metrics import predicted
 from craft_zoo.records import check, parse, seal_holds, sealed
 from craft_zoo.refiner.convex import centred
@@ -134,15 +134,9 @@ class Background:
             CraftZooError: the file cannot be written.
         """
         rows = [[float(f"{value:.6g}") for value in row] for row in self.covariance]
-        try:
-            write_atomically(
-                Path(path), sealed({"format": _FORMAT, **asdict(self), "covariance": rows})
-            )
-        except OSError as error:
-            raise CraftZooError(
-                f"{path} cannot be written ({error.strerror}): free disk space or make the folder "
-                f"writable, then rerun the same command, which pays for nothing again"
-            ) from None
+        content = sealed({"format": _FORMAT, **asdict(self), "covariance": rows})
+        with writing(path, f"{FREE_SPACE}, which pays for nothing again"):
+            write_atomically(Path(path), content)
 
     def is_like(self, logits: np.ndarray, words: Sequence[str]) -> bool:
         """Whether images seem to be like those of the background, to which it does harm.

@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from craft_zoo.errors import CraftZooError, CraftZooWarning
-from craft_zoo.files import append
+from craft_zoo.files import append, unwritable
 
 _ANY_VERSION = b"craft-zoo journal "
 _MAGIC = _ANY_VERSION + b"3\n"
@@ -90,7 +90,7 @@ class Journal:
         except Timeout:
             raise Busy(f"another process is using {self.path}: wait for it, or stop it") from None
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise unwritable(self.path, error) from None
 
     @property
     def replaying(self) -> bool:
@@ -284,13 +284,7 @@ class Journal:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
-            raise self._unwritable(error) from None
-
-    def _unwritable(self, error: OSError) -> CraftZooError:
-        return CraftZooError(
-            f"cannot write to {self.path} ({error.strerror or error}): free disk space or make "
-            f"the folder writable, then rerun the same command"
-        )
+            raise unwritable(self.path, error) from None
 
     def _damaged(self, at: int) -> CraftZooError:
         return CraftZooError(

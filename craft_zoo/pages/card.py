@@ -21,9 +21,8 @@ from craft_zoo.blackbox.templates import fill
 from craft_zoo.blackbox.usage import amount
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource, open_image
-from craft_zoo.errors import CraftZooError
 from craft_zoo.evaluation import Evaluation
-from craft_zoo.files import write_atomically
+from craft_zoo.files import write_atomically, writing
 from craft_zoo.hub import SCHEME
 from craft_zoo.metrics import interval, percent, reliability
 from craft_zoo.pages.render import render
@@ -96,12 +95,8 @@ def write_card(
         },
         {"printable": printable, "percent": percent, "quoted": repr},
     )
-    try:
+    with writing(path, "choose another path (--card)"):
         write_atomically(Path(path), page)
-    except OSError as error:
-        raise CraftZooError(
-            f"the card {path} cannot be written ({error.strerror or error}): choose another path"
-        ) from None
 
 
 def readme(adapter: Adapter, repository: str, note: str = "") -> str:
@@ -230,7 +225,8 @@ def _confusions(found: Evaluation) -> list[tuple[int, str, str]]:
 
 def _bins(found: Evaluation) -> list[dict[str, float]]:
     """Bins of the reliability diagram that have images."""
-    counts, confidence, correct = reliability(found.probabilities, found.labels)
+    given = found.answered
+    counts, confidence, correct = reliability(found.probabilities[given], found.labels[given])
     return [
         {"place": place, "of": len(counts), "images": int(n), "confidence": c, "accuracy": a}
         for place, (n, c, a) in enumerate(zip(counts, confidence, correct, strict=True))

@@ -37,14 +37,14 @@ def scores_to_return(logits: np.ndarray, answers: Answers, top_k: int | None) ->
     for first in range(0, len(rows), together):
         some = rows[first : first + together]
         if answers == "log_probabilities":
-            some = log_softmax(some)
+            some = log_probabilities(some)
         if top_k is not None:
             some = _best(some, top_k)
         written[first : first + together] = some
     return answer
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
     """Logarithms of the probabilities over the last axis, float32 and finite."""
     # SciPy's function would allocate a half more.
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)

@@ -49,6 +49,9 @@ def test_a_refused_image_is_given_no_class() -> None:
     assert found.confusion.tolist() == [[1, 0], [1, 1]]
     assert [(each.images, each.correct) for each in found.classes] == [(2, 1), (3, 1)]
     assert found.mistakes.tolist() == [4]
+    # The refused images would have a confidence of 0.5.
+    assert found.calibration_error == pytest.approx((0.1 + 0.3 + 0.6) / 3)
+    assert evaluation([[1, 1], [1, 1]], [0, 1]).calibration_error == 0
 
 
 def test_abstaining_keeps_the_surest() -> None:

@@ -17,7 +17,7 @@ from craft_zoo.server.billing import Bill
 from craft_zoo.server.call import Call
 from craft_zoo.server.errors import Refusal, bad
 from craft_zoo.server.ingest import check_images, image_of
-from craft_zoo.server.returned_scores import log_softmax, scores_to_return
+from craft_zoo.server.returned_scores import log_probabilities, scores_to_return
 from craft_zoo.server.service import Prepared, Service
 from craft_zoo.server.settings import ServeSettings
 from craft_zoo.server.typed_questions import (
@@ -122,7 +122,7 @@ def _written(
     def probabilities(questions: Sequence[TypedQuestion]) -> np.ndarray:
         rows = np.array([[logits[text] for text in each.texts] for each in questions], np.float32)
         scores = scores_to_return(rows, settings.answers, settings.top_k)
-        return np.exp(log_softmax(scores).astype(np.float64))
+        return np.exp(log_probabilities(scores).astype(np.float64))
 
     answers = answers_to(asked.questions, probabilities, settings.decimals)
     return json.dumps(asked.written(answers, tokens), ensure_ascii=False).encode()

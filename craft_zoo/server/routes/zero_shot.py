@@ -14,7 +14,7 @@ from craft_zoo.server.bodies import parse
 from craft_zoo.server.call import Caller
 from craft_zoo.server.ingest import check_images, image_of
 from craft_zoo.server.prompts import check_names, check_template
-from craft_zoo.server.returned_scores import log_softmax, scores_to_return
+from craft_zoo.server.returned_scores import log_probabilities, scores_to_return
 from craft_zoo.server.routes.common import OptionalKey, errors, guarded, takes
 from craft_zoo.server.schemas import LabelScore, TaskRequest, json_body
 from craft_zoo.server.service import Prepared, Service
@@ -66,7 +66,9 @@ async def _scores(
     prompt = template if in_words else opened.box.initial_context
     logits = await service.score_image(account, image, opened, prompt, template)
     return np.exp(
-        log_softmax(scores_to_return(logits, service.settings.answers, service.settings.top_k))
+        log_probabilities(
+            scores_to_return(logits, service.settings.answers, service.settings.top_k)
+        )
     )
 
 

@@ -208,7 +208,7 @@ def test_a_full_disk_is_said_and_nothing_half_written_stays(tmp_path: Path) -> N
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CraftZooError, match="cannot write"):
+    with pytest.raises(CraftZooError, match="cannot be written"):
         Journal(tmp_path / "file" / "journal")
 
 
