@@ -26,7 +26,7 @@ from craft_zoo.server.admission import Admission
 from craft_zoo.server.bodies import parse, read_body
 from craft_zoo.server.caches import AccountCache, AccountImages
 from craft_zoo.server.errors import Refusal
-from craft_zoo.server.returned_scores import log_softmax, scores_to_return
+from craft_zoo.server.returned_scores import log_probabilities, scores_to_return
 from craft_zoo.server.schemas import (
     Announcement,
     Opening,
@@ -159,7 +159,7 @@ def test_pieces_of_an_answer_are_those_of_the_whole() -> None:
     for shape in ((2, 300, 1000), (4, 5), (1, 2, 200_000)):
         for given in (rng.normal(0, 9, shape), rng.integers(0, 4, shape)):
             logits = given.astype(np.float32)
-            scores = log_softmax(logits)
+            scores = log_probabilities(logits)
             assert np.array_equal(scores_to_return(logits, "log_probabilities", None), scores)
             for k in (1, 2, 3):
                 order = np.argsort(-scores, axis=-1, kind="stable")

@@ -18,7 +18,7 @@ from craft_zoo.client.callables import from_callable
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import BILLED_HEADER, decode_array
-from craft_zoo.server.returned_scores import log_softmax, scores_to_return
+from craft_zoo.server.returned_scores import log_probabilities, scores_to_return
 from craft_zoo.server.worker import Job, whole
 
 CLASSNAMES = ["cat", "dog", "red square"]
@@ -208,7 +208,7 @@ def test_tasks_that_wait_are_answered_in_one_call_and_stored_only_by_name(
         hold.set()
         answers = [each.result() for each in asked]
     box, images = vlm.classifier(CLASSNAMES), [Image.open(io.BytesIO(file)) for file in files]
-    expected = np.exp(log_softmax(box.score("This is a photo of {}.", vlm.images(images))))
+    expected = np.exp(log_probabilities(box.score("This is a photo of {}.", vlm.images(images))))
     got = np.array([[answer[name] for name in CLASSNAMES] for answer in answers])
     assert np.allclose(got, expected, atol=1e-6)
     calls = served.client.get("/metrics").text
