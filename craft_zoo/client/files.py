@@ -113,9 +113,9 @@ class ImageFiles(ImageSet):
         self,
         sources: Sequence[ImageSource],
         owner: VLM,
-        progress: Progress | None = None,
-        most: int | None = None,
-        side: int | None = None,
+        progress: Progress | None,
+        most: int | None,
+        side: int | None,
     ) -> None:
         super().__init__(sources, owner)
         self.keys: list[bytes] = []

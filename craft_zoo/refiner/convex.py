@@ -148,10 +148,10 @@ def fit(
 def fit_logistic(
     logits: np.ndarray,
     labels: np.ndarray,
-    anchors: np.ndarray | None = None,
+    anchors: np.ndarray | None,
     *,
     regularization: Regularization,
-    start: ConvexRefiner | None = None,
+    start: ConvexRefiner | None,
 ) -> ConvexRefiner:
     """Fit the logistic regression alone; the arguments are those of :func:`fit`."""
     x, n_classes = features(logits, anchors), logits.shape[1]
@@ -166,7 +166,7 @@ def with_discriminants(
     logistic: ConvexRefiner | None,
     logits: np.ndarray,
     labels: np.ndarray,
-    anchors: np.ndarray | None = None,
+    anchors: np.ndarray | None,
     *,
     regularization: Regularization,
 ) -> ConvexRefiner:

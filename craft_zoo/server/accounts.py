@@ -93,7 +93,7 @@ def new_account(name: str, quota: int | None = None) -> tuple[Account, str]:
     return Account(name, key_hash(key), quota), key
 
 
-def add_account(path: Path, name: str, quota: int | None = None) -> str:
+def add_account(path: Path, name: str, quota: int | None) -> str:
     """Add a new account to a key file, which is created if missing, and return the account's key.
 
     A new file is readable by its owner only (mode 0600). An existing file keeps its owner and mode,

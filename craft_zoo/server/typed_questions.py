@@ -69,7 +69,7 @@ def option_text(value: str | bool, description: str | None = None) -> str:
     return fill(_TEMPLATE, as_text(value))
 
 
-def level_text(label: str, description: str | None = None) -> str:
+def level_text(label: str, description: str | None) -> str:
     """The text of a level: label and description, else as of an option."""
     if description and description.strip():
         return f"{label}: {description}"
@@ -83,9 +83,7 @@ def statement_text(statement: str) -> str:
     return f"a photo of {words[shown.end() :]}." if shown else f"{words}."
 
 
-def check_questions(
-    questions: Sequence[TypedQuestion], limits: Limits, top_k: int | None = None
-) -> None:
+def check_questions(questions: Sequence[TypedQuestion], limits: Limits, top_k: int | None) -> None:
     """Check the texts of a request's questions.
 
     Raises:
