@@ -13,8 +13,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.groups import groups_of_classes
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import register_method
-from craft_zoo.methods.white_box import LinearProbe, local_model
-from craft_zoo.metrics import accuracy
+from craft_zoo.methods.white_box import local_model, probe_step
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.folds import Splits, held_out_splits
 
@@ -66,11 +65,9 @@ def check_sells_vectors(problem: Problem, white_box: str) -> None:
 
 
 def _fitted(problem: Problem) -> Iterator[Step]:
-    features, labels = problem.vlm.features(problem.images), problem.labels
-    probe = fit_vectors(features, labels, len(problem.box.classnames), problem.groups)
-    solution = LinearProbe(problem.initial_prompt, probe, vlm=problem.vlm)
-    nothing = np.zeros((len(features), probe.n_classes), np.float32)
-    yield Step(0, solution, train_accuracy=accuracy(probe.refine(nothing, features), labels))
+    features, n_classes = problem.vlm.features(problem.images), len(problem.box.classnames)
+    probe = fit_vectors(features, problem.labels, n_classes, problem.groups)
+    yield probe_step(problem, problem.initial_prompt, probe, features)
 
 
 def fit_vectors(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt
 from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
@@ -76,15 +76,20 @@ def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
 )
 def linear_probe(problem: Problem) -> Iterator[Step]:
     """White box: logistic regression on the image features (Radford et al. 2021)."""
-    vlm = local_model(problem)
-    features = vlm.features(problem.images)
+    features = local_model(problem).features(problem.images)
     nothing = np.zeros((len(features), len(problem.box.classnames)), dtype=np.float32)
     regularization = choose_regularization(nothing, problem.labels, features, problem.groups)
     probe = fit(nothing, problem.labels, features, regularization=regularization)
-    solution = LinearProbe(problem.box.initial_context, probe, vlm=vlm)
-    yield Step(
-        0, solution, train_accuracy=accuracy(probe.refine(nothing, features), problem.labels)
-    )
+    yield probe_step(problem, problem.box.initial_context, probe, features)
+
+
+def probe_step(
+    problem: Problem, prompt: Prompt, probe: ConvexRefiner, features: np.ndarray
+) -> Step:
+    """The only step of a method that fits a linear classifier to features of the images."""
+    nothing = np.zeros((len(features), probe.n_classes), np.float32)
+    train_accuracy = accuracy(probe.refine(nothing, features), problem.labels)
+    return Step(0, LinearProbe(prompt, probe, vlm=problem.vlm), train_accuracy=train_accuracy)
 
 
 @dataclass(kw_only=True)
