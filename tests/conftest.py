@@ -91,11 +91,15 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def vlm() -> OpenCLIP:
-    """craft-mini."""
+def craft_mini() -> OpenCLIP:
     model = load_vlm("craft-mini")
     assert isinstance(model, OpenCLIP)
     return model
+
+
+@pytest.fixture(scope="session")
+def vlm(craft_mini: OpenCLIP) -> OpenCLIP:
+    return craft_mini
 
 
 def random_parts(layers: int) -> tuple[Any, Any, Any]:

@@ -64,11 +64,9 @@ class Died(BaseException):
 
 
 @pytest.fixture(scope="module")
-def vlm() -> OpenCLIP:
+def vlm(craft_mini: OpenCLIP) -> OpenCLIP:
     """craft-mini, as these tests depend on accuracy."""
-    model = cz.load_vlm("craft-mini")
-    assert isinstance(model, OpenCLIP)
-    return model
+    return craft_mini
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from PIL import Image
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.anchors import Anchors
-from craft_zoo.blackbox import VLM, ImageSet, WrappedVLM, load_vlm
+from craft_zoo.blackbox import VLM, ImageSet, WrappedVLM
 from craft_zoo.cli import main
 from craft_zoo.client import HuggingFaceVLM, RemoteVLM, from_callable
 from craft_zoo.deployed import DeployedAdapter
@@ -40,11 +40,9 @@ Serve = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def vlm() -> OpenCLIP:
+def vlm(craft_mini: OpenCLIP) -> OpenCLIP:
     """craft-mini instead of the tiny model, as these tests depend on accuracy."""
-    model = load_vlm("craft-mini")
-    assert isinstance(model, OpenCLIP)
-    return model
+    return craft_mini
 
 
 def convex(n_anchors: int = 0) -> ConvexRefiner:

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import craft_zoo as cz
-from craft_zoo.blackbox import VLM, load_vlm
+from craft_zoo.blackbox import VLM
 from craft_zoo.client import from_callable
 from craft_zoo.client.question_service import ImageQuestion
 from craft_zoo.client.question_vlm import QuestionVLM
@@ -37,11 +37,9 @@ DECISIONS, SYSTEM_ONE, EMBEDDINGS = "/v1/decisions", "/v1/systemone", "/v1/embed
 
 
 @pytest.fixture(scope="module")
-def vlm() -> OpenCLIP:
+def vlm(craft_mini: OpenCLIP) -> OpenCLIP:
     """craft-mini instead of the tiny model, as these tests depend on accuracy."""
-    model = load_vlm("craft-mini")
-    assert isinstance(model, OpenCLIP)
-    return model
+    return craft_mini
 
 
 def data_url(file: bytes) -> str:
