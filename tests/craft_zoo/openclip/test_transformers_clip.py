@@ -50,13 +50,6 @@ def make(tmp_path: Path) -> MakeModel:
     return saved
 
 
-@pytest.fixture
-def images() -> list[ImageSource]:
-    """Of the size that the model takes, as the libraries resize by slightly other formulas."""
-    rng = np.random.default_rng(0)
-    return list(rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8))
-
-
 def assert_equal(vlm: OpenCLIP, model: transformers.CLIPModel, images: list[ImageSource]) -> None:
     box = vlm.classifier(NAMES)
     ours = box.score(box.initial_context, vlm.images(images))

@@ -102,13 +102,6 @@ def of_pieces(folder: Path) -> Any:
     return transformers.SiglipTokenizer(str(folder / "pieces.model"), model_max_length=40)
 
 
-@pytest.fixture
-def images() -> list[ImageSource]:
-    """Of the size that the models take, as the libraries resize by slightly other formulas."""
-    rng = np.random.default_rng(0)
-    return list(rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8))
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_has_the_logits_of_its_library(
     kind: str, make: MakeModel, images: list[ImageSource], tmp_path: Path
