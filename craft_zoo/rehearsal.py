@@ -121,9 +121,9 @@ def rehearse(
     Raises:
         PromptError: the model does not accept the prompts of the method.
     """
-    queries, whole = most_queries(method, config, budget, n_classes), n_classes
+    most, whole = most_queries(method, config, budget, n_classes), n_classes
     if is_white_box(method):
-        return Rehearsed([0, queries], deployed=[], asked=[], queries=queries)
+        return Rehearsed([0, most], deployed=[], asked=[], queries=most)
     n_classes, shots = rehearsed_size(n_classes, shots)
     config, budget = _scaled(method, config, budget, whole, n_classes)
     accepts = frozenset({"texts"} if on_service else {"contexts", "texts"})
@@ -137,19 +137,19 @@ def rehearse(
         name=name,
     )
     began = _begin(method, problem)
-    steps, made, solution = began.steps, began.steps[-1], began.solution
+    steps, solution = began.steps, began.solution
     encoded = float(len(stand_in.encoded))
     if not began.ended:
         latest_gap = isinstance(solution, AlteredImages)
-        steps = [*steps, *_later_steps(steps, queries, latest_gap=latest_gap)]
+        steps = [*steps, *_later_steps(steps, most, latest_gap=latest_gap)]
         if later := [before for before in stand_in.encoded if before]:
-            encoded += len(later) * (queries / later[-1] - 1)
+            encoded += len(later) * (most / later[-1] - 1)
     images = problem.images
     alters = isinstance(solution, AlteredImages) and solution.alter(images) is not images
     deployed, asked = began.deployed, stand_in.asked
     if describes_classes(method, config):  # as many texts for each of the other classes
         deployed, asked = (_for_classes(each, whole / n_classes) for each in (deployed, asked))
-    return Rehearsed(steps, deployed, asked, made, encoded, alters)
+    return Rehearsed(steps, deployed, asked, began.steps[-1], encoded, alters)
 
 
 def check_start(
