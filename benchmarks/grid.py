@@ -364,5 +364,6 @@ def slug(text: str) -> str:
 
 
 def short_name(dataset: str) -> str:
-    """Display name of a data set: the last part of its path."""
-    return dataset.rstrip("/").rpartition("/")[2]
+    """Name of a data set wherever it lies: the last part of its path, without ``folder:``."""
+    last = dataset.rstrip("/").rpartition("/")[2]
+    return last.partition(":")[2] or last

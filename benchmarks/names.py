@@ -72,7 +72,7 @@ def _ends(path: str) -> list[str]:
     whole = [part for part in path.split("/") if part]
     within = [part for part in path.partition(":")[2].split("/") if part] or whole
     longer = ["/".join(within[-n:]) for n in range(2, len(within) + 1)]
-    return list(dict.fromkeys([*whole[-1:], *longer, "/".join(whole)]))
+    return list(dict.fromkeys([*within[-1:], *longer, "/".join(whole)]))
 
 
 def _kind(run: RunSpec) -> tuple[Any, ...]:

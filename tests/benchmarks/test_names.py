@@ -23,6 +23,7 @@ from craft_zoo.benchmarks import (
     tidy,
     write_config,
 )
+from craft_zoo.benchmarks.grid import short_name
 from craft_zoo.benchmarks.names import distinguished, file_names, markdown_cell, shortened
 from craft_zoo.benchmarks.plots import plot_curves, sanitized, save
 from craft_zoo.benchmarks.report.tables import markdown, write
@@ -54,7 +55,9 @@ def curve(end: float = 0.7) -> list[Point]:
         (["folder:a/pets", "manifest:a/pets"], ["folder:a/pets", "manifest:a/pets"]),
         (["manifest:a/all.csv", "manifest:b/all.csv"], ["a/all.csv", "b/all.csv"]),
         (["folder:a/p@base", "folder:a/p@new"], ["p@base", "p@new"]),
-        (["folder:images", "folder:b/images"], ["folder:images", "images"]),
+        (["folder:images", "digits"], ["images", "digits"]),
+        (["folder:images", "folder:b/images"], ["folder:images", "b/images"]),
+        (["folder:digits", "digits"], ["folder:digits", "digits"]),
         (["folder:a/i", "folder:x/a/i"], ["folder:a/i", "x/a/i"]),
     ],
 )
@@ -62,6 +65,16 @@ def test_the_shortest_end_of_a_path_that_tells_it_apart(
     datasets: list[str], names: list[str]
 ) -> None:
     assert names_of(*on(*datasets)) == names
+
+
+@pytest.mark.parametrize(
+    "path", ["folder:eurosat", "folder:./eurosat", "folder:/data/eurosat/", "hf:me/eurosat"]
+)
+def test_a_data_set_has_one_name_wherever_it_lies(path: str) -> None:
+    """Methods with settings for published data sets look for it, and a run's identity has it."""
+    [run] = on(path)
+    assert short_name(path) == "eurosat"
+    assert run.identity == replace(run, dataset=DatasetSpec("folder:x/eurosat")).identity
 
 
 @settings(max_examples=100)
