@@ -106,9 +106,7 @@ def test_tasks_without_a_seed_in_common_are_not_compared() -> None:
     assert conclusions(curves) == ["No seed was run with all methods."]
     other = {replace(each, dataset=DatasetSpec("folder:a")): end(0.5) for each in lead(1)}
     [sentence] = conclusions(curves | other)
-    assert sentence.startswith(
-        "refine and craft (logit-gn) tie at 50.0 % on a, 16 shots (1 "
-    )
+    assert sentence.startswith("refine and craft (logit-gn) tie at 50.0 % on a, 16 shots (1 ")
     assert "(1 pair of runs): take either, or run craft-zoo bench" in sentence
 
 
