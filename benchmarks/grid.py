@@ -365,5 +365,5 @@ def slug(text: str) -> str:
 
 def short_name(dataset: str) -> str:
     """Name of a data set wherever it lies: the last part of its path, without ``folder:``."""
-    last = dataset.rstrip("/").rpartition("/")[2]
-    return last.partition(":")[2] or last
+    path = dataset.partition(":")[2] or dataset
+    return path.rstrip("/").rpartition("/")[2]

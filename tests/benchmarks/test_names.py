@@ -77,6 +77,12 @@ def test_a_data_set_has_one_name_wherever_it_lies(path: str) -> None:
     assert run.identity == replace(run, dataset=DatasetSpec("folder:x/eurosat")).identity
 
 
+def test_a_name_may_hold_a_colon() -> None:
+    assert (
+        short_name("folder:a/2026:eurosat") == short_name("folder:2026:eurosat") == "2026:eurosat"
+    )
+
+
 @settings(max_examples=100)
 @given(st.lists(st.text("ab/", min_size=1, max_size=7), max_size=8))
 def test_distinct_paths_have_distinct_names(paths: list[str]) -> None:
