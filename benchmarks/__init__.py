@@ -16,7 +16,7 @@ All tables and plots derive from the points that runs measured. A finished run i
   past a target
 - :func:`write_results`, :func:`write_config`, :func:`read_results`: result files
 - :func:`write_archive`: a bench's runs as one file; :func:`lay_beside`: results of several benches;
-  :func:`with_price`: their costs by another price
+  :func:`with_price`: their costs at a price
 """
 
 from craft_zoo.benchmarks.archive import write_archive

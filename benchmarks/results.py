@@ -251,16 +251,20 @@ def lay_beside(results: Results, others: Mapping[str, Results]) -> Results:
     )
 
 
-def with_price(results: Results, price: Price) -> Results:
-    """Results whose costs are of another price; those of evaluation become unknown."""
-    curves = {
-        run: [
-            replace(point, cost=price.cost(point.usage), evaluation_cost=math.nan)
-            for point in points
-        ]
-        for run, points in results.curves.items()
-    }
-    return replace(results, curves=curves)
+def with_price(
+    curves: Mapping[RunSpec, Sequence[Point]], price: Price
+) -> dict[RunSpec, list[Point]]:
+    """Curves with the costs at a price.
+
+    Where a run was made at another one, or at none, its costs of evaluation become unknown.
+    """
+
+    def priced(point: Point) -> Point:
+        cost = price.cost(point.usage)
+        known = point.evaluation_cost if point.cost == cost else math.nan
+        return replace(point, cost=cost, evaluation_cost=known)
+
+    return {run: list(map(priced, points)) for run, points in curves.items()}
 
 
 def _accuracies(points: Sequence[Point]) -> list[tuple[int, float]]:

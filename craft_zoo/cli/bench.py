@@ -25,6 +25,7 @@ from craft_zoo.benchmarks import (
     read_suite,
     spread,
     suite_names,
+    with_price,
     write_results,
 )
 from craft_zoo.benchmarks.plan_file import plan_and_parts
@@ -47,6 +48,7 @@ from craft_zoo.cli.dry_run import PER_IMAGE, answered_by, dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
 from craft_zoo.cli.money import unpriced_llm
 from craft_zoo.cli.progress import BenchBars, query_progress, saying, stopped
+from craft_zoo.client.prices import price_of
 from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 from craft_zoo.data import OpenedDatasets
@@ -151,6 +153,8 @@ def run(options: argparse.Namespace) -> int:
     with saying(stopped(options.out)), query_progress() as progress:
         bars = BenchBars(progress, names)
         curves = execute(options, model, names, datasets, bars)
+    if (price := price_of(plan.model, options.price)) is not None:
+        curves = with_price(curves, price)  # also of runs that were made before
     summary = write_results(curves, options.out, names)
     for table in _tables(summary):
         console.print(table)
@@ -228,8 +232,9 @@ def _bill(ends: Sequence[Point]) -> list[str]:
     words = f"Search and refiner asked for {used.in_words()}"
     if costs:
         searched, measured = map(sum, zip(*costs, strict=True))
-        words += f", a price of {amount(searched)}, and measuring the accuracy for "
-        words += amount(measured)
+        words += f", a price of {amount(searched)}"
+        if not math.isnan(measured):
+            words += f", and measuring the accuracy for {amount(measured)}"
         if unknown := len(ends) - len(costs):
             words += f" (without {counted(unknown, 'run')} whose price is not known)"
     return [f"{words}."]

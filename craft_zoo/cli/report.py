@@ -7,11 +7,13 @@ archives that follow. --archive writes the runs as one file, which others can ad
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from craft_zoo.benchmarks import lay_beside, read_results, with_price, write_archive
 from craft_zoo.benchmarks.report import write_report
 from craft_zoo.cli.arguments import add_price_argument
+from craft_zoo.cli.money import unpriced_llm
 from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 
@@ -56,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
     others = {str(source): read_results(source) for source in options.others}
     results = lay_beside(read_results(options.folder), others)
     if options.price is not None:
-        results = with_price(results, options.price)
+        results = replace(results, curves=with_price(results.curves, options.price))
+        say(console, *unpriced_llm({run.method for run in results.curves}, options.price))
     title = options.title or f"craft-zoo: {options.folder.resolve().name}"
     out, paper = options.out or options.folder / "report", options.style == "paper"
     page = write_report(results, out, title, paper=paper)

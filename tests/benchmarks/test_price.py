@@ -159,7 +159,7 @@ def test_another_price_may_be_given_afterwards(tmp_path: Path) -> None:
         store.save(each, points, None)
     write_config(made, tmp_path)
     price = Price(predictions=0.5, output_tokens=2.0)
-    priced = with_price(read_results(tmp_path), price).curves
+    priced = with_price(read_results(tmp_path).curves, price)
     assert [each.cost for each in priced[run("refine")]] == [0, 800]
     assert [each.cost for each in priced[run("anchors")]] == [10, 15]
     assert billed[1].usage == Usage(predictions=10, output_tokens=5)
@@ -193,3 +193,36 @@ def test_a_bench_ends_with_its_price(
     assert (report / "figures" / "paper" / "price-colours-2-shots-column.pdf").exists()
     table = pd.read_csv(report / "tables" / "costs.csv").set_index("method")
     assert table["price"].to_dict() == {"refine": 6.0, "craft (logit-gn)": 180.0}
+
+
+@pytest.mark.usefixtures("tiny_craft_mini")
+def test_a_bench_prices_the_runs_of_before(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run without a price and one of another price beside a new one: all at the price given."""
+    out = tmp_path / "out"
+    words = ["bench", "--dataset", f"folder:{image_folder}", "--shots", "2", "--budget", "30"]
+    words += ["--method", "refine", "--out", str(out)]
+    for more in (["--seed", "1"], ["--seed", "2", "--price", "7"]):
+        assert main([*words, *more]) == 0
+    capsys.readouterr()
+    assert main([*words, "--seeds", "3", "--price", "500"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    # 6 training images of which refine asks once, for each seed.
+    assert "Search and refiner asked for 18 predictions, a price of 9.00." in said
+    assert pd.read_csv(out / "summary.csv")["cost"].to_list() == [3.0]
+    assert main([*words, "--seed", "3", "--price", "500"]) == 0
+    assert "measuring the accuracy for" in capsys.readouterr().out  # at this price already
+
+
+def test_answers_of_a_language_model_without_a_price_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {run("llm-prompts"): [point(10, 0.5, llm_requests=3, llm_output_tokens=900)]}
+    for each, points in made.items():
+        RunStore(tmp_path).save(each, points, None)
+    write_config(made, tmp_path)
+    for price, free in (("2", True), ("predictions=2,llm_output_tokens=10", False)):
+        assert main(["report", str(tmp_path), "--price", price]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("have no price and count as free" in said) is free
