@@ -120,18 +120,18 @@ def run(options: argparse.Namespace) -> int:
         with query_progress() as progress:
             together = options.transductive
             found = evaluate(adapter, asked, dataset, ReadingBar(progress), transductive=together)
-        narrow = Console(width=_WIDTH, markup=False, emoji=False)
-        _show(found, dataset.name, options.coverage, narrow)
-        say_refused(vlm.refused, console)
+        # Files first: the reader of standard output, such as head, may close it.
         if options.out is not None:
             _write(found, dataset.test.images, options)
-            say(console, f"Wrote {options.out}")
         if options.card is not None:
             from craft_zoo.pages import write_card
 
             about = {"file": options.adapter, "dataset": dataset.name, "note": options.note}
             write_card(options.card, adapter, vlm, found, dataset.test.images, **about)
-            say(console, f"Wrote {options.card}")
+        narrow = Console(width=_WIDTH, markup=False, emoji=False)
+        _show(found, dataset.name, options.coverage, narrow)
+        say_refused(vlm.refused, console)
+        say(console, *(f"Wrote {path}" for path in (options.out, options.card) if path is not None))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,19 @@ def adapter(tiny_vlm: OpenCLIP, tiny_craft_mini: None, image_folder: Path, tmp_p
     found.model = "craft-mini"
     found.save(tmp_path / "colours.adapter")
     return tmp_path / "colours.adapter"
+
+
+def test_files_are_written_where_the_output_is_cut(
+    adapter: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by ``| head -1``: Rich then raises SystemExit while the tables are printed."""
+    monkeypatch.setattr("craft_zoo.cli.evaluate._show", lambda *_: sys.exit(1))
+    out, card = tmp_path / "worth", tmp_path / "card.html"
+    words = ["evaluate", str(adapter), f"folder:{image_folder}", "--out", str(out)]
+    with pytest.raises(SystemExit):
+        main([*words, "--card", str(card)])
+    assert {path.name for path in out.iterdir()} >= {"evaluation.json", "predictions.csv"}
+    assert card.stat().st_size > 10_000
 
 
 def test_what_is_printed_fits_80_columns_and_what_is_written_agrees(
