@@ -256,15 +256,20 @@ def with_price(
 ) -> dict[RunSpec, list[Point]]:
     """Curves with the costs at a price.
 
-    Where a run was made at another one, or at none, its costs of evaluation become unknown.
+    Where a run was made at another one, at none, or cost nothing, which does not tell, its costs of
+    evaluation become unknown.
     """
 
-    def priced(point: Point) -> Point:
-        cost = price.cost(point.usage)
-        known = point.evaluation_cost if point.cost == cost else math.nan
-        return replace(point, cost=cost, evaluation_cost=known)
+    def priced(points: Sequence[Point]) -> list[Point]:
+        costs = [price.cost(point.usage) for point in points]
+        if costs[-1] > 0 and costs == [point.cost for point in points]:
+            return list(points)
+        return [
+            replace(point, cost=cost, evaluation_cost=math.nan)
+            for point, cost in zip(points, costs, strict=True)
+        ]
 
-    return {run: list(map(priced, points)) for run, points in curves.items()}
+    return {run: priced(points) for run, points in curves.items()}
 
 
 def _accuracies(points: Sequence[Point]) -> list[tuple[int, float]]:

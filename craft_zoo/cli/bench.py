@@ -154,7 +154,8 @@ def run(options: argparse.Namespace) -> int:
         bars = BenchBars(progress, names)
         curves = execute(options, model, names, datasets, bars)
     if (price := price_of(plan.model, options.price)) is not None:
-        curves = with_price(curves, price)  # also of runs that were made before
+        # Runs of before may have been made at another price.
+        curves |= with_price({run: curves[run] for run in bars.reused}, price)
     summary = write_results(curves, options.out, names)
     for table in _tables(summary):
         console.print(table)
@@ -165,7 +166,7 @@ def run(options: argparse.Namespace) -> int:
     say(console, *unpriced_llm({run.method for run in curves}, options.price))
     say(console, *conclusions(curves, names, options.out))
     if bars.reused:
-        say(console, f"{bars.reused} of {len(names)} runs were in {options.out} already.")
+        say(console, f"{len(bars.reused)} of {len(names)} runs were in {options.out} already.")
     files = "curves.png, curves.svg, curves.csv, summary.csv, config.json, runs/"
     say(console, f"Results in {options.out}: {files}")
     return 0

@@ -169,7 +169,7 @@ class BenchBars:
         runs: the grid.
 
     Attributes:
-        reused: number of runs that had finished before this call.
+        reused: runs that had finished before this call.
         refusals: number of questions that the model has refused to answer.
     """
 
@@ -187,7 +187,8 @@ class BenchBars:
         self._ends: dict[RunSpec, float] = {}  # when a run in progress ends, infinity: unknown
         self._took: dict[tuple[str, ...], dict[RunSpec, float]] = {}  # seconds, or as expected
         self._done = self._failures = 0
-        self.reused = self.refusals = 0
+        self.reused: set[RunSpec] = set()
+        self.refusals = 0
         self._show_grid()
 
     def reading(self, run: RunSpec, done: int, total: int) -> None:
@@ -225,7 +226,8 @@ class BenchBars:
         self.refusals += questions
 
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
-        self.reused += resumed
+        if resumed:
+            self.reused.add(run)
         self._takes(run, points[-1].seconds)
         self._over(run)
 

@@ -215,6 +215,19 @@ def test_a_bench_prices_the_runs_of_before(
     assert "measuring the accuracy for" in capsys.readouterr().out  # at this price already
 
 
+@pytest.mark.usefixtures("tiny_craft_mini")
+def test_the_price_of_measuring_is_that_of_the_run(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Zero-shot prediction searches for nothing, which does not tell at which price it was made."""
+    words = ["bench", "--dataset", f"folder:{image_folder}", "--shots", "2", "--seed", "1"]
+    words += ["--method", "zero-shot", "--out", str(tmp_path / "out")]
+    assert main([*words, "--price", "100"]) == 0
+    assert "and measuring the accuracy for" in " ".join(capsys.readouterr().out.split())
+    assert main([*words, "--price", "7"]) == 0
+    assert "measuring the accuracy for" not in " ".join(capsys.readouterr().out.split())
+
+
 def test_answers_of_a_language_model_without_a_price_are_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
