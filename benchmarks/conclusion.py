@@ -21,6 +21,7 @@ from craft_zoo.benchmarks.statistics import (
     last_points,
     tidy,
     track_of,
+    with_front,
 )
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.blackbox.usage import short_amount
@@ -87,9 +88,7 @@ def _by_price(points: pd.DataFrame) -> Iterator[str]:
     scores = scores[_on_all_tasks(scores)].dropna()
     costs = ends["cost"].unstack("label").loc[scores.index, scores.columns]
     means = pd.DataFrame({"cost": costs.mean(), "accuracy": scores.mean()})
-    order = means.sort_values(["cost", "accuracy"], ascending=[True, False], kind="stable")
-    best = order["accuracy"].cummax().shift(fill_value=-1.0)
-    front = order[order["accuracy"] > best + _SAME]
+    front = with_front(means, "cost", least=_SAME).query("front")
     if len(front) > 1 and (front["cost"] > 0).any():
         each = [
             f"{label} with {100 * row.accuracy:.1f} % for {short_amount(row.cost)}"

@@ -260,7 +260,7 @@ def with_price(
     evaluation become unknown.
     """
 
-    def priced(points: Sequence[Point]) -> list[Point]:
+    def at_price(points: Sequence[Point]) -> list[Point]:
         costs = [price.cost(point.usage) for point in points]
         if costs[-1] > 0 and costs == [point.cost for point in points]:
             return list(points)
@@ -269,7 +269,7 @@ def with_price(
             for point, cost in zip(points, costs, strict=True)
         ]
 
-    return {run: priced(points) for run, points in curves.items()}
+    return {run: at_price(points) for run, points in curves.items()}
 
 
 def _accuracies(points: Sequence[Point]) -> list[tuple[int, float]]:

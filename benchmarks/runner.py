@@ -317,7 +317,7 @@ class _Curve:
             image_predictions=step.solution.predictions,
             billed_predictions=tuning.predictions,
             **{unit: getattr(tuning, unit) for unit in UNITS},
-            llm_cost=self._cost(tuning.llm, unknown=0.0),
+            llm_cost=(self._price or Price()).cost(tuning.llm),
             cost=self._cost(tuning),
             evaluation_cost=self._cost(self._evaluation),
         )
@@ -327,8 +327,8 @@ class _Curve:
         billed = self._problem.vlm.billed - self._before
         return replace(billed, predictions=self._problem.meter.billed)
 
-    def _cost(self, usage: Usage, unknown: float = np.nan) -> float:
-        return unknown if self._price is None else self._price.cost(usage)
+    def _cost(self, usage: Usage) -> float:
+        return np.nan if self._price is None else self._price.cost(usage)
 
 
 class _Clock:

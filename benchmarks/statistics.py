@@ -149,7 +149,7 @@ def priced(curves: pd.DataFrame) -> pd.Series:
     """Mask of the rows of labels whose cost is known at each of their rows.
 
     Args:
-        curves: as from :func:`average_curves`, or from :func:`summarize`.
+        curves: as from :func:`average_curves`.
     """
     return curves["cost"].notna().groupby([curves[key] for key in _CURVE_KEY]).transform("all")
 
@@ -158,6 +158,21 @@ def _by_seed(curve: pd.DataFrame, value: str) -> pd.DataFrame:
     """A value of a curve's points, one column per seed, at every number of queries of any seed."""
     last = curve.groupby(["queries", "seed"])[value].last()
     return last.unstack("seed").ffill()
+
+
+def with_front(ends: pd.DataFrame, cost: str, least: float = 0.0) -> pd.DataFrame:
+    """Rows in the order of their cost, with a column ``front``.
+
+    It says that a row's ``accuracy`` is above that of every other row of at most its cost.
+
+    Args:
+        ends: with a column ``accuracy``.
+        cost: name of the column of costs.
+        least: by how much it has to be above.
+    """
+    ordered = ends.sort_values([cost, "accuracy"], ascending=[True, False])
+    best = ordered["accuracy"].cummax().shift(fill_value=-1.0)
+    return ordered.assign(front=ordered["accuracy"] > best + least)
 
 
 def area_under_curve(curve: pd.DataFrame) -> float:

@@ -99,13 +99,12 @@ def price_curves(
     Lines whose price is not known are left out, and figures in which nothing has one.
     """
     for title, panel, _ in panels(average):
-        levels = is_level(panel)
-        shown = panel[levels | priced(panel)]
-        costs = shown[~is_level(shown)]["cost"]
+        levels, known = is_level(panel), priced(panel)
+        costs = panel[known & ~levels]["cost"]
         if not (costs > 0).any():
             continue
         figure, axis = _figure()
-        draw_panel(axis, shown, float(costs.max()), styles, "cost")
+        draw_panel(axis, panel[known | levels], float(costs.max()), styles, "cost")
         first = 10.0 ** math.floor(math.log10(costs[costs > 0].min()))  # the first tick behind 0
         axis.set_xscale("symlog", linthresh=first, linscale=0.4)
         axis.xaxis.set_major_formatter("{x:g}")

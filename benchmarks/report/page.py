@@ -249,8 +249,8 @@ def _tasks(
         tables.write(table, sheets, f"{prefix}-{file}")
         if prices is not None:
             tables.write(prices, sheets, f"{prefix}-by-price-{file}")
-        drawings = list(draw(own, files=drawn)), list(pay(own, files=drawn))
-        yield Task(titles[task], drawings[0], table, prices, drawings[1])
+        against_queries, against_price = draw(own, files=drawn), pay(own, files=drawn)
+        yield Task(titles[task], list(against_queries), table, prices, list(against_price))
 
 
 def _facts(results: Results, main: dict[RunSpec, list[Point]]) -> dict[str, str]:

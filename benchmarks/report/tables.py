@@ -15,7 +15,7 @@ from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.names import DatasetName, markdown_cell
 from craft_zoo.benchmarks.published import accuracies_for
 from craft_zoo.benchmarks.significance import DIGITS, Ranks, aggregate, compare_all
-from craft_zoo.benchmarks.statistics import last_points, priced, spread, summarize
+from craft_zoo.benchmarks.statistics import last_points, priced, spread, summarize, with_front
 from craft_zoo.blackbox.usage import short_amount
 from craft_zoo.files import write_atomically
 from craft_zoo.methods import is_white_box
@@ -52,8 +52,7 @@ def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         curve = curves[curves["label"] == end["label"]]
         row: dict[str, Any] = {"method": end["label"]}
         for mark in (*(mark for mark in MARKS if mark < budget), budget):
-            known = curve[curve["queries"] <= mark]["accuracy"]
-            row[f"{mark:,}"] = 100 * known.iloc[-1] if len(known) else np.nan
+            row[f"{mark:,}"] = _accuracy_at(curve, "queries", mark)
         row[SPREAD_COLUMN] = spread(end["low"], end["high"], end["singles"])
         row["area"] = 100 * end["area"]
         if len(targets):
@@ -78,16 +77,21 @@ def by_price(curves: pd.DataFrame) -> pd.DataFrame | None:
     known = curves[priced(curves) & ~curves["white_box"]]
     if not (known["cost"] > 0).any():
         return None
-    marks = _amounts(float(known["cost"].where(known["cost"] > 0).min()), known["cost"].max())
+    marks = _amounts(known["cost"][known["cost"] > 0].min(), known["cost"].max())
     rows = []
     for label, curve in known.groupby("label", sort=False):
         row: dict[str, Any] = {"method": label}
         for mark in marks:
-            paid = curve[curve["cost"] <= mark]["accuracy"]
-            row[f"{mark:g}"] = 100 * paid.iloc[-1] if len(paid) else np.nan
+            row[f"{mark:g}"] = _accuracy_at(curve, "cost", mark)
         row |= {"at the end": 100 * curve["accuracy"].iloc[-1], "price": curve["cost"].iloc[-1]}
         rows.append(row)
     return pd.DataFrame(rows).sort_values("at the end", ascending=False, kind="stable")
+
+
+def _accuracy_at(curve: pd.DataFrame, against: str, mark: float) -> float:
+    """Accuracy in % of a curve where the column ``against`` is at most ``mark``; NaN before it."""
+    known = curve[curve[against] <= mark]["accuracy"]
+    return 100 * known.iloc[-1] if len(known) else np.nan
 
 
 def _amounts(least: float, most: float) -> list[float]:
@@ -220,13 +224,10 @@ def pareto(points: pd.DataFrame) -> pd.DataFrame:
     rows = []
     own = points[~points["method"].map(is_white_box)]
     for (_, shots), task in summarize(own).groupby(["dataset", "shots"], sort=False):
-        best = -1.0
-        order = ["image_predictions", "accuracy"]
-        for _, end in task.sort_values(order, ascending=[True, False]).iterrows():
+        for _, end in with_front(task, "image_predictions").iterrows():
             row = {"data set": end["data_name"], "shots": shots, "method": end["label"]}
             row |= {"per image": end["image_predictions"], "accuracy": 100 * end["accuracy"]}
-            rows.append(row | {"on the front": "yes" if end["accuracy"] > best else "no"})
-            best = max(best, end["accuracy"])
+            rows.append(row | {"on the front": "yes" if end["front"] else "no"})
     return pd.DataFrame(rows)
 
 

@@ -33,16 +33,17 @@ def check_limits(
     Raises:
         CraftZooError: the predictions may exceed one of the limits.
     """
-    exceeded, price = limits_of(options).exceeded_by(usage), limits_of(options).price
+    limits = limits_of(options)
+    exceeded = limits.exceeded_by(usage)
     if exceeded == "predictions":
         raise CraftZooError(
             f"the command may ask for {usage.predictions:,} predictions, more than "
             f"--max-predictions {options.max_predictions:,}: raise that or {mend}"
         )
     if exceeded == "cost":
-        assert price is not None
+        assert limits.price is not None
         raise CraftZooError(
-            f"the command may cost {exact_amount(price.cost(usage))}, more than --max-cost "
+            f"the command may cost {exact_amount(limits.price.cost(usage))}, more than --max-cost "
             f"{exact_amount(options.max_cost)}: raise that or {mend}"
         )
 

@@ -32,7 +32,7 @@ from craft_zoo.client.question_boxes import NONE, ClassBox, StatementBox
 from craft_zoo.client.question_service import ImageQuestion, QuestionService
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import RefusedError
+from craft_zoo.errors import CraftZooError, RefusedError
 from craft_zoo.printable import sentence
 from craft_zoo.threads import prefetched
 
@@ -85,6 +85,10 @@ class QuestionVLM(PaidVLM):
         **settings: Unpack[PaidSettings],
     ) -> None:
         super().__init__(service.name, **settings)
+        if permutations < 1:
+            raise CraftZooError(
+                f"permutations of {self.name} must be at least 1, not {permutations}"
+            )
         self.service = service
         self.descriptions = dict(descriptions or {})
         self.refused = self._asked = 0

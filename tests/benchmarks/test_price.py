@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,18 +166,26 @@ def test_another_price_may_be_given_afterwards(tmp_path: Path) -> None:
     assert billed[1].usage == Usage(predictions=10, output_tokens=5)
 
 
-@pytest.mark.usefixtures("tiny_craft_mini")
-def test_a_bench_ends_with_its_price(
-    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def bench(
+    tiny_craft_mini: None, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs a bench on 6 training images, with its results in ``out``; returns what it prints."""
+
+    def run_bench(*more: str) -> str:
+        words = ["bench", "--dataset", f"folder:{image_folder}", "--shots", "2", "--budget", "30"]
+        assert main([*words, "--out", str(tmp_path / "out"), *more]) == 0
+        return capsys.readouterr().out
+
+    return run_bench
+
+
+def test_a_bench_ends_with_its_price(bench: Callable[..., str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ["bench", "--dataset", f"folder:{image_folder}", "--shots", "2", "--budget", "30"]
-    words += ["--method", "refine", "--method", "craft", "--seeds", "1", "--out", str(out)]
-    assert main([*words, "--price", "500"]) == 0
-    said = capsys.readouterr().out
+    said = bench("--method", "refine", "--method", "craft", "--seeds", "1", "--price", "500")
     assert re.search(r"^method .* queries +image +price *$", said, re.M), said
     said = " ".join(said.split())
-    # 6 training images, of which refine asks once and craft 30 times.
+    # Of each training image refine asks once, and craft 30 times.
     assert "Search and refiner asked for 186 predictions, a price of 93.00" in said
     ends = pd.read_csv(out / "summary.csv").set_index("method")["cost"]
     assert ends.to_dict() == {"refine": 3.0, "craft": 90.0}
@@ -195,37 +204,26 @@ def test_a_bench_ends_with_its_price(
     assert table["price"].to_dict() == {"refine": 6.0, "craft (logit-gn)": 180.0}
 
 
-@pytest.mark.usefixtures("tiny_craft_mini")
-def test_a_bench_prices_the_runs_of_before(
-    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bench_prices_the_runs_of_before(bench: Callable[..., str], tmp_path: Path) -> None:
     """A run without a price and one of another price beside a new one: all at the price given."""
-    out = tmp_path / "out"
-    words = ["bench", "--dataset", f"folder:{image_folder}", "--shots", "2", "--budget", "30"]
-    words += ["--method", "refine", "--out", str(out)]
+    refine = ["--method", "refine"]
     for more in (["--seed", "1"], ["--seed", "2", "--price", "7"]):
-        assert main([*words, *more]) == 0
-    capsys.readouterr()
-    assert main([*words, "--seeds", "3", "--price", "500"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    # 6 training images of which refine asks once, for each seed.
+        bench(*refine, *more)
+    said = " ".join(bench(*refine, "--seeds", "3", "--price", "500").split())
+    # Of each training image refine asks once, for each seed.
     assert "Search and refiner asked for 18 predictions, a price of 9.00." in said
-    assert pd.read_csv(out / "summary.csv")["cost"].to_list() == [3.0]
-    assert main([*words, "--seed", "3", "--price", "500"]) == 0
-    assert "measuring the accuracy for" in capsys.readouterr().out  # at this price already
+    assert pd.read_csv(tmp_path / "out" / "summary.csv")["cost"].to_list() == [3.0]
+    said = bench(*refine, "--seed", "3", "--price", "500")  # at this price already
+    assert "measuring the accuracy for" in said
 
 
-@pytest.mark.usefixtures("tiny_craft_mini")
-def test_the_price_of_measuring_is_that_of_the_run(
-    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_price_of_measuring_is_that_of_the_run(bench: Callable[..., str]) -> None:
     """Zero-shot prediction searches for nothing, which does not tell at which price it was made."""
-    words = ["bench", "--dataset", f"folder:{image_folder}", "--shots", "2", "--seed", "1"]
-    words += ["--method", "zero-shot", "--out", str(tmp_path / "out")]
-    assert main([*words, "--price", "100"]) == 0
-    assert "and measuring the accuracy for" in " ".join(capsys.readouterr().out.split())
-    assert main([*words, "--price", "7"]) == 0
-    assert "measuring the accuracy for" not in " ".join(capsys.readouterr().out.split())
+    zero_shot = ["--method", "zero-shot", "--seed", "1"]
+    said = bench(*zero_shot, "--price", "100")
+    assert "and measuring the accuracy for" in " ".join(said.split())
+    said = bench(*zero_shot, "--price", "7")
+    assert "measuring the accuracy for" not in " ".join(said.split())
 
 
 def test_answers_of_a_language_model_without_a_price_are_said(

@@ -72,6 +72,11 @@ def test_templates_are_split_at_the_question() -> None:
     assert described("an old photo of a {}.", "cat") == "an old photo of a cat."
 
 
+def test_fewer_than_one_permutation_is_refused(service: Any) -> None:
+    with pytest.raises(CraftZooError, match=r"permutations of .* must be at least 1, not 0"):
+        connect(service, permutations=0)
+
+
 def test_permutations_are_averaged(service: Any, small_task: Task) -> None:
     """With a service that prefers the first option, as language models do."""
 
